@@ -1,0 +1,188 @@
+"""The ``kard`` command. Heavy imports wait until a command needs them, so help and refusals are instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import KardError
+
+Command = Callable[[argparse.Namespace, list[str]], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0; 1 where a notebook, a test or a check failed; 2 for bad input; 130 after Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace", line_buffering=True)
+    parser = build_parser()
+    known, rest = parser.parse_known_args(arguments)
+    if rest and not known.passes_on:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        command: Command = known.command
+        return command(known, rest)
+    except KardError as error:
+        print(f"kard: {error}", file=sys.stderr)
+        return int(getattr(error, "exit_code", 2))
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="kard", description="Knowledge-Augmented Reasoning Distillation, to be run, read and measured."
+    )
+    parser.set_defaults(passes_on=False)
+    _add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
+    return parser
+
+
+def _add_commands(commands: argparse._SubParsersAction) -> None:
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(command=command)
+        return sub
+
+    _run_options(add("demo", _demo, "the main path, 02 to 06, then the main table"))
+    run = add("run", _run, "run notebooks headless; a finished run is not repeated")
+    run.add_argument("notebook", help="number, name or path of a notebook, or 'all'")
+    _run_options(run)
+    _run_options(add("all", _all, "every notebook (= kard run all)"))
+    params = add("params", _params, "parameters of a notebook: name, type, default, meaning")
+    params.add_argument("notebook", help="number, name or path of a notebook")
+    report = add("report", _report, "tables from the records of finished runs")
+    report.add_argument("--format", choices=("text", "json", "html"), default="text")
+    report.add_argument("folders", nargs="*", metavar="DIR", help="run folders, or folders above them")
+    add("test", _test, "all tests; further arguments go to pytest's unit tests").set_defaults(passes_on=True)
+    add("doctor", _doctor, "is the installation sound?")
+    add("lab", _lab, "JupyterLab on the notebooks; further arguments go to it").set_defaults(passes_on=True)
+    add("models", _models, "the shipped base models")
+    pretrain = add("pretrain", _pretrain, "make one of the shipped base models anew")
+    pretrain.add_argument("name")
+    pretrain.add_argument("--out", help="folder for the model instead of data/models/NAME")
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", help="mini (the default), laptop or paper")
+    parser.add_argument("--dataset", help="the data set instead of the preset's")
+    parser.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter of the notebook (kard params lists them); may be repeated")  # fmt: skip
+    parser.add_argument("--again", action="store_true", help="run finished notebooks again (artefacts stay cached)")
+
+
+def given_parameters(options: argparse.Namespace) -> dict[str, str]:
+    """Parameters of a run as the command line has them.
+
+    Raises:
+        KardError: one is not of the form ``name=value``, or is given twice.
+    """
+    given: dict[str, str] = {}
+    pairs = [(name, getattr(options, name)) for name in ("preset", "dataset") if getattr(options, name) is not None]
+    for text in options.parameters:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise KardError(f"-p {text}: name=value was expected")
+        pairs.append((name.strip(), value))
+    for name, value in pairs:
+        if name in given:
+            raise KardError(f"parameter {name!r}: given twice")
+        given[name] = value
+    return given
+
+
+def _demo(options: argparse.Namespace, rest: list[str]) -> int:
+    from .demo import demo
+
+    demo(given_parameters(options), options.again)
+    return 0
+
+
+def _run(options: argparse.Namespace, rest: list[str]) -> int:
+    from .demo import run_plans
+    from .notebook_params import all_notebooks, find_notebook, plan_run, plan_runs
+
+    given = given_parameters(options)
+    if options.notebook == "all":
+        paths = all_notebooks()
+        if not paths:
+            raise KardError("notebooks: there are none; is this a whole clone?")
+        plans = plan_runs(paths, given)
+    else:
+        plans = [plan_run(find_notebook(options.notebook), given)]
+    run_plans(plans, options.again)
+    return 0
+
+
+def _all(options: argparse.Namespace, rest: list[str]) -> int:
+    options.notebook = "all"
+    return _run(options, rest)
+
+
+def _params(options: argparse.Namespace, rest: list[str]) -> int:
+    from .notebook_params import find_notebook, notebook_parameters
+
+    spec = notebook_parameters(find_notebook(options.notebook))
+    rows = [("name", "type", "default", "meaning"), *((p.name, p.type, repr(p.default), p.meaning) for p in spec)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+    return 0
+
+
+def _report(options: argparse.Namespace, rest: list[str]) -> int:
+    from .report import find_records, render
+
+    print(render(find_records([Path(folder) for folder in options.folders]), options.format))
+    return 0
+
+
+def _test(options: argparse.Namespace, rest: list[str]) -> int:
+    from .selftest import selftest
+
+    return selftest(rest)
+
+
+def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
+    from .doctor import doctor
+
+    return doctor()
+
+
+def _lab(options: argparse.Namespace, rest: list[str]) -> int:
+    from .notebook_params import NOTEBOOKS
+
+    # a kernel "python3" that the user once registered for another interpreter must not win over this one's
+    env = {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"}
+    return subprocess.run([sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *rest], env=env).returncode
+
+
+def _models(options: argparse.Namespace, rest: list[str]) -> int:
+    from .doctor import SHIPPED, model_finding
+    from .runs import MODELS
+
+    findings = [model_finding(MODELS / name) for name in SHIPPED]
+    for fine, text in findings:
+        print(text.removeprefix("model ") if fine else f"FAIL {text}")
+    return 0 if all(fine for fine, _ in findings) else 1
+
+
+def _pretrain(options: argparse.Namespace, rest: list[str]) -> int:
+    from .base_models import pretrain
+
+    print(pretrain(options.name, Path(options.out) if options.out else None))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

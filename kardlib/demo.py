@@ -1,0 +1,88 @@
+"""Runs of several notebooks from the command line, and what is said about them before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import KardError
+from .notebook_params import Plan, all_notebooks, plan_runs
+from .notebook_run import Outcome, is_finished, run_notebook
+from .presets import runs_root
+from .report import main_table, merge_notes, merge_rows
+from .runs import RECORD, input_hashes, read_record, run_folder
+
+MAIN_PATH = ("02", "03", "04", "05", "06")
+COST = {
+    "mini": "about 12 minutes on two cores, 2 GB of memory, 300 MB of disk; no network, no GPU",
+    "laptop": "about 45 minutes on two cores, 4 GB of memory, 1 GB of disk; real data (KARD_DATA or -p data_dir=)",
+    "paper": "days on one large GPU, 100 GB of disk; real data and models from the hub",
+}
+Say = Callable[[str], None]
+
+
+def main_path() -> list[Path]:
+    """The notebooks that lead to the main table, in order.
+
+    Raises:
+        KardError: one of them is missing.
+    """
+    by_number = {path.stem.split("_")[0]: path for path in all_notebooks()}
+    missing = [number for number in MAIN_PATH if number not in by_number]
+    if missing:
+        raise KardError(f"notebooks {', '.join(missing)}: not there; is this a whole clone?")
+    return [by_number[number] for number in MAIN_PATH]
+
+
+def run_plans(plans: Sequence[Plan], again: bool = False, say: Say = print) -> list[Outcome]:
+    """Run notebooks one after the other and tell how long each took. The first failure ends it."""
+    outcomes = []
+    for plan in plans:
+        say(f"{plan.notebook}:")
+        outcome = run_notebook(plan, again, say)
+        done = "finished before; --again repeats it" if outcome.cached else f"done in {outcome.seconds:.0f} s"
+        say(f"  {plan.notebook} {done}: {outcome.folder}")
+        outcomes.append(outcome)
+    return outcomes
+
+
+def demo(given: dict[str, str], again: bool = False, say: Say = print) -> None:
+    """The main path from rationales to the main table.
+
+    Args:
+        given: parameters as the command line has them; each goes to the notebooks that declare it.
+
+    Raises:
+        KardError: a parameter is wrong (before anything starts), or a notebook fails.
+    """
+    plans = plan_runs(main_path(), given)
+    done = sum(_finished(plan) for plan in plans)
+    say(f"KARD, preset {plans[0].settings.preset}: {COST[plans[0].settings.preset]}.")
+    say(f"{done} of {len(plans)} notebooks are finished already. Ctrl-C stops; the same command goes on from there.")
+    outcomes = run_plans(plans, again, say)
+    say("")
+    say(table_of(outcomes[-1:]))
+    say("")
+    for line in whereabouts(outcomes):
+        say(line)
+
+
+def _finished(plan: Plan) -> bool:
+    return is_finished(plan, run_folder(plan.notebook, plan.settings, input_hashes(plan.settings), plan.extra))
+
+
+def table_of(outcomes: Sequence[Outcome]) -> str:
+    """The table of finished runs."""
+    records = [read_record(outcome.folder / RECORD) for outcome in outcomes]
+    return main_table(merge_rows(records), merge_notes(records))
+
+
+def whereabouts(outcomes: Sequence[Outcome]) -> list[str]:
+    """Lines that say where executed notebooks, figures and raw predictions lie."""
+    figures = sorted(path for outcome in outcomes for path in outcome.folder.rglob("*.png"))
+    rows = merge_rows(read_record(outcome.folder / RECORD) for outcome in outcomes)
+    files = dict.fromkeys(runs_root() / row.predictions for row in rows if row.predictions)
+    folders = dict.fromkeys(file.parent for file in files)
+    lines = ["executed notebooks:", *(f"  {outcome.executed}" for outcome in outcomes)]
+    lines += ["figures:", *(f"  {path}" for path in figures)] if figures else ["figures: in the notebooks"]
+    return [*lines, f"raw predictions ({len(files)} files):", *(f"  {folder}" for folder in folders)]

@@ -1,0 +1,130 @@
+"""Presets: one code path at three scales. Notebooks leave a parameter at 0, "" or [] to take the preset's value."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import KardError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PresetName = Literal["mini", "laptop", "paper"]
+DATASETS = ("mini-medqa", "openbookqa", "strategyqa", "medqa", "own")
+
+
+class Settings(BaseModel):
+    """Every choice that a run depends on, resolved.
+
+    Attributes:
+        size: ``full``, or ``smoke`` (a fraction of the questions and steps, to see that everything runs).
+        student, encoder: names of shipped models, names on the hub, or folders.
+        teacher: ``scripted`` (mini), ``annotations`` (the set's own human rationales).
+        l: rationales asked of the teacher for each training question.
+        k: passages that the student reads.
+        kappa_star: candidates of a test question that the reranker reads (kappa*).
+        kappa1, kappa2: candidates found with the rationale and with the question, for training the reranker.
+        tau1, tau2: temperatures of Q and of P in Eq. 3.
+        pool: candidates sampled from the union at each reranker step.
+        seeds: one student of each kind, and one reranker, is trained for each.
+        world: seed of the mini world; ``inventory`` tells which names it draws on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: PresetName
+    dataset: Literal["mini-medqa", "openbookqa", "strategyqa", "medqa", "own"]
+    size: Literal["full", "smoke"] = "full"
+    data_dir: str = ""
+    student: str
+    encoder: str
+    reranker_form: Literal["late-interaction", "cross-encoder"] = "late-interaction"
+    teacher: Literal["scripted", "annotations"]
+    filter: bool = True
+    l: int = Field(ge=1)  # noqa: E741  (the paper's letter)
+    k: int = Field(ge=1)
+    kappa_star: int = Field(ge=1)
+    kappa1: int = Field(ge=1)
+    kappa2: int = Field(ge=1)
+    tau1: float = Field(gt=0)
+    tau2: float = Field(gt=0)
+    pool: int = Field(ge=2)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    student_lr: float = Field(gt=0)
+    student_epochs: int = Field(ge=1)
+    student_batch: int = Field(ge=1)
+    source_tokens: int = Field(ge=32)
+    target_tokens: int = Field(ge=8)
+    reranker_lr: float = Field(gt=0)
+    reranker_epochs: int = Field(ge=1)
+    reranker_batch: int = Field(ge=1)
+    world: int = 1
+    inventory: Literal["development", "reported"] = "reported"
+
+
+_MINI: dict[str, Any] = dict(
+    dataset="mini-medqa", student="mini-t5-base", encoder="mini-bert", teacher="scripted", l=3, k=3, kappa_star=100,
+    kappa1=8, kappa2=24, tau1=2.0, tau2=1.0, pool=12, seeds=(0, 1, 2), student_lr=3e-4, student_epochs=3,
+    student_batch=32, source_tokens=320, target_tokens=64, reranker_lr=3e-4, reranker_epochs=2, reranker_batch=16,
+)  # fmt: skip
+_LAPTOP: dict[str, Any] = dict(
+    dataset="openbookqa", student="mini-t5-base", encoder="all-MiniLM-L6-v2", teacher="annotations", filter=False,
+    l=1, k=3, kappa_star=100, kappa1=16, kappa2=16, tau1=2.0, tau2=1.0, pool=8, seeds=(0,), student_lr=3e-4,
+    student_epochs=3, student_batch=32, source_tokens=384, target_tokens=96, reranker_lr=5e-5, reranker_epochs=1,
+    reranker_batch=16,
+)  # fmt: skip
+# METHOD.md's set-up: [C] lr 1e-4, 3 epochs, batch 32, 512 tokens; reranker lr 1e-4, 3 epochs, batch 16, 32 + 32, 4 + 4
+# a step. Our choice where the paper is silent: k, tau1, tau2, target length.
+_PAPER: dict[str, Any] = dict(
+    dataset="openbookqa", student="google/t5-v1_1-base", encoder="michiyasunaga/LinkBERT-base",
+    teacher="annotations", filter=False, l=1, k=3, kappa_star=100, kappa1=32, kappa2=32, tau1=2.0, tau2=1.0, pool=8,
+    seeds=(0, 1, 2), student_lr=1e-4, student_epochs=3, student_batch=32, source_tokens=512, target_tokens=256,
+    reranker_lr=1e-4, reranker_epochs=3, reranker_batch=16,
+)  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {"mini": _MINI, "laptop": _LAPTOP, "paper": _PAPER}
+
+SPLIT_SIZES: dict[str, dict[str, int]] = {
+    "full": {"train": 1200, "dev": 300, "test": 1000},
+    "smoke": {"train": 96, "dev": 32, "test": 48},
+}
+"""Questions of mini-MedQA by size; real sets are cut to the same numbers under ``smoke``."""
+
+
+def resolve(preset: str = "mini", **parameters: Any) -> Settings:
+    """Settings of a preset with the given parameters on top.
+
+    Args:
+        preset: ``mini``, ``laptop`` or ``paper``.
+        parameters: fields of :class:`Settings`; 0, "", [] and None mean "as the preset has it".
+
+    Raises:
+        KardError: one line that names the parameter and, for a misspelt one, the nearest right one.
+    """
+    if preset not in PRESETS:
+        raise KardError(f"preset {preset!r}: there is none of that name{nearest(preset, PRESETS)}")
+    for name in parameters:
+        if name not in Settings.model_fields:
+            raise KardError(f"parameter {name!r}: there is none of that name{nearest(name, Settings.model_fields)}")
+    given = {name: value for name, value in parameters.items() if value is False or value not in (0, "", [], (), None)}
+    if not given.get("data_dir") and given.get("dataset", PRESETS[preset]["dataset"]) != "mini-medqa":
+        given["data_dir"] = os.environ.get("KARD_DATA", "")
+    try:
+        return Settings(**{"preset": preset, **PRESETS[preset], **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise KardError(f"parameter {name} = {first['input']!r}: {first['msg']}") from None
+
+
+def nearest(word: str, known: Any) -> str:
+    """A hint for an error message: the nearest known name, or all of them."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (there are {', '.join(known)})"
+
+
+def runs_root() -> Path:
+    """Where runs go: ``KARD_RUNS``, else ``runs`` in the repository; never the caller's folder."""
+    return Path(os.environ.get("KARD_RUNS") or REPOSITORY / "runs").resolve()

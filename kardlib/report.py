@@ -1,0 +1,231 @@
+"""Tables from records alone: what the paper printed, and beside it what was measured here."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from .errors import KardError
+from .presets import runs_root
+from .runs import LATEST, PAPER_CSV, RECORD, ResultRow, RunRecord, read_record
+
+Format = Literal["text", "json", "html"]
+HEADER = ("method", "paper", "here", "95 % CI", "n", "unparsed %")
+CAUTION = (
+    "In percent; accuracy unless another measure is named; ± is the standard deviation over seeds. "
+    "paper: the paper's own number for its own student and data set. here: what this run measured. "
+    "A mini number stands beside the paper's, never in its column."
+)
+ORACLE = "† oracle: uses the gold answer of the test question, so it is a bound and no result."
+
+
+@dataclass(frozen=True)
+class PaperNumber:
+    """A number printed in the paper, in percent; ``sd`` in points, or None where the paper gives none."""
+
+    table: str
+    value: float
+    sd: float | None
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f}" + (f" ± {self.sd:.2f}" if self.sd is not None else "")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that belong under one heading, as text cells in the order of ``HEADER``."""
+
+    title: str
+    lines: list[tuple[str, ...]]
+
+
+def find_records(folders: Sequence[Path] = ()) -> list[RunRecord]:
+    """Records of the given folders, each a run or anything above runs; by default the latest of every notebook.
+
+    Below a folder that has ``latest`` files only the runs that these name are taken, otherwise all runs.
+
+    Raises:
+        KardError: a folder is not there or holds no record.
+    """
+    paths: list[Path] = []
+    for folder in [Path(f) for f in folders] or [runs_root()]:
+        found = _records_below(folder)
+        if not found:
+            raise KardError(f"{folder}: there is no finished run in it")
+        paths += found
+    return [read_record(path) for path in dict.fromkeys(path.resolve() for path in paths)]
+
+
+def _records_below(folder: Path) -> list[Path]:
+    if (folder / RECORD).is_file():
+        return [folder / RECORD]
+    named = [(mark.parent / mark.read_text(encoding="utf-8").strip() / RECORD) for mark in folder.rglob(LATEST)]
+    return sorted(path for path in named if path.is_file()) or sorted(folder.rglob(RECORD))
+
+
+def merge_rows(records: Iterable[RunRecord]) -> list[ResultRow]:
+    """Rows of all records in order; one that two notebooks report alike appears once."""
+    rows: dict[str, ResultRow] = {}
+    for record in records:
+        for row in record.results:
+            rows.setdefault(row.model_dump_json(exclude={"predictions"}), row)
+    return list(rows.values())
+
+
+def merge_notes(records: Iterable[RunRecord]) -> list[str]:
+    """Notes of all records, each once."""
+    return list(dict.fromkeys(note for record in records for note in record.notes))
+
+
+@lru_cache(maxsize=1)
+def paper_numbers() -> dict[tuple[str, str, str, str], list[PaperNumber]]:
+    """The paper's numbers by (data set, student, method, metric)."""
+    numbers: dict[tuple[str, str, str, str], list[PaperNumber]] = {}
+    try:
+        with open(PAPER_CSV, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                sd = float(row["sd"]) if row["sd"] else None
+                key = (row["dataset"], row["student"], row["method"], row["metric"])
+                numbers.setdefault(key, []).append(PaperNumber(row["table"], float(row["value"]), sd))
+    except (OSError, KeyError, ValueError) as error:
+        raise KardError(f"{PAPER_CSV.name}: cannot be read ({error})") from None
+    return numbers
+
+
+def paper_number(row: ResultRow) -> PaperNumber | None:
+    """The paper's number that a row stands beside: same data set, student, method and metric, the same table first.
+
+    How the paper's tables were decoded is not known; its numbers stand beside the greedy rows, once.
+    """
+    if row.decoding == "vote5":
+        return None
+    key = (row.paper_dataset or "", row.paper_student or "-", row.method, row.metric)
+    found = paper_numbers().get(key, [])
+    return next((number for number in found if number.table == row.table), found[0] if found else None)
+
+
+def blocks(rows: Sequence[ResultRow]) -> list[Block]:
+    """Group rows by table, data set, split, student and metric kind, in the order in which they come."""
+    groups: dict[tuple[str, ...], list[ResultRow]] = {}
+    for row in rows:
+        groups.setdefault((row.table, row.dataset, row.split, row.student or ""), []).append(row)
+    return [Block(_title(group[0]), _lines(group)) for group in groups.values()]
+
+
+def _title(row: ResultRow) -> str:
+    table = f"Table {row.table}" if row.table.isdigit() else row.table
+    played = f" in the place of {row.paper_dataset}" if row.paper_dataset else ""
+    student = f" | student {row.student}" if row.student else ""
+    if row.student and row.paper_student:
+        student += f" in the place of {row.paper_student}"
+    return f"{table} | {row.dataset} ({row.split}){played}{student}"
+
+
+def _lines(rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:
+    names = sorted({name for row in rows for name in row.settings})
+    told = [name for name in names if len({json.dumps(row.settings.get(name)) for row in rows}) > 1]
+    return [_line(row, told, len({r.metric for r in rows}) > 1) for row in rows]
+
+
+def _line(row: ResultRow, told: Sequence[str], tell_metric: bool) -> tuple[str, ...]:
+    method = row.method + (" †" if row.oracle else "")
+    if tell_metric or row.metric != "accuracy":
+        method += f", {row.metric}"
+    if row.decoding == "vote5":
+        method += ", vote of 5"
+    about = [f"{name}={row.settings[name]}" for name in told if row.settings.get(name) is not None]
+    if about:
+        method += f" ({', '.join(about)})"
+    answers = row.n * max(1, len(row.seeds))
+    here = f"{row.value:.1f}" + (f" ± {row.sd:.1f}" if row.sd is not None and len(row.seeds) > 1 else "")
+    interval = f"{row.ci95[0]:.1f} to {row.ci95[1]:.1f}" if row.ci95 else "-"
+    unparsed = "-" if row.parse_failures is None else f"{100 * row.parse_failures / answers:.1f}"
+    return method, str(paper_number(row) or "-"), here, interval, str(row.n), unparsed
+
+
+def footer(rows: Sequence[ResultRow], notes: Sequence[str] = ()) -> list[str]:
+    """Lines that a table must not be read without."""
+    return [CAUTION, *([ORACLE] if any(row.oracle for row in rows) else []), *notes]
+
+
+def main_table(rows: Sequence[ResultRow], notes: Sequence[str] = ()) -> str:
+    """The rows as plain text, the paper's column and ours side by side. Values in percent, ± in points."""
+    parts: list[str] = []
+    for block in blocks(rows):
+        widths = [max(len(line[i]) for line in (HEADER, *block.lines)) for i in range(len(HEADER))]
+        rule = "-+-".join("-" * width for width in widths)
+        parts += [block.title, _format(HEADER, widths), rule]
+        parts += [_format(line, widths) for line in block.lines] + [""]
+    return "\n".join([*parts, *footer(rows, notes)])
+
+
+def _format(line: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))]
+    return " | ".join(cells).rstrip()
+
+
+def main_table_html(rows: Sequence[ResultRow], notes: Sequence[str] = ()) -> str:
+    """The rows as HTML tables, for a notebook's ``display(HTML(...))`` or for a page."""
+    parts: list[str] = []
+    for block in blocks(rows):
+        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in HEADER)
+        parts.append(f"<table><caption>{html.escape(block.title)}</caption><thead><tr>{head}</tr></thead><tbody>")
+        for line in block.lines:
+            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in line[1:])
+            parts.append(f'<tr><th scope="row">{html.escape(line[0])}</th>{cells}</tr>')
+        parts.append("</tbody></table>")
+    parts += [f"<p>{html.escape(line)}</p>" for line in footer(rows, notes)]
+    return "\n".join(parts)
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>KARD kit: results</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }}
+table {{ border-collapse: collapse; margin: 1.5rem 0; width: 100%; }}
+caption {{ text-align: left; font-weight: 600; padding-bottom: .4rem; }}
+th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ccc; text-align: right; }}
+th:first-child {{ text-align: left; }}
+tbody th {{ font-weight: 400; }}
+td:nth-child(2) {{ color: #555; border-right: 2px solid #888; }}
+</style>
+</head>
+<body>
+<h1>Results</h1>
+{tables}
+<h2>Runs</h2>
+<ul>
+{runs}
+</ul>
+</body>
+</html>
+"""
+
+
+def render(records: Sequence[RunRecord], form: Format = "text") -> str:
+    """All rows of the records as a text, as one JSON array of rows, or as one self-contained HTML page."""
+    rows, notes = merge_rows(records), merge_notes(records)
+    if form == "json":
+        return json.dumps([row.model_dump(mode="json") for row in rows], indent=1, ensure_ascii=False)
+    if form == "text":
+        return main_table(rows, notes)
+    runs = "\n".join(f"<li>{html.escape(_run_line(record))}</li>" for record in records)
+    return _PAGE.format(tables=main_table_html(rows, notes), runs=runs)
+
+
+def _run_line(record: RunRecord) -> str:
+    git = record.provenance.get("git") or {}
+    commit = f"commit {git['commit'][:10]}{' with changes' if git.get('dirty') else ''}" if git.get("commit") else ""
+    size = record.parameters.get("size", "")
+    about = (record.preset, record.dataset, size, f"{record.seconds:.0f} s", f"{record.peak_memory_mb:.0f} MiB", commit)
+    return f"{record.notebook}: {', '.join(part for part in about if part)}"

@@ -1,0 +1,98 @@
+"""Files that are whole or absent, and artefacts that are made once.
+
+An artefact is a folder named by the hash of everything that went into it. It is made under a temporary name and
+renamed when it is finished, so a killed process leaves nothing half written; of two processes that want the same one,
+the second waits for the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock
+
+from .errors import KardError
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path`` and rename it to ``path`` when the block ends without an error."""
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise KardError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Twelve hexadecimal digits that stand for the given JSON-like values."""
+    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def hash_file(path: Path) -> str:
+    """Hash of a file's bytes, or of all files of a folder with their names."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.name.encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def artefact_folder(root: Path, kind: str, key: dict[str, Any]) -> Path:
+    """Where the artefact with that key is, or would be."""
+    return Path(root) / kind / fingerprint(key)
+
+
+def artefact(root: Path, kind: str, key: dict[str, Any], make: Callable[[Path], None]) -> Path:
+    """Return the folder of an artefact, making it if it is not there.
+
+    Args:
+        root: folder that holds all artefacts.
+        kind: what it is, for example ``student``; the first part of its folder's name.
+        key: everything that its content depends on.
+        make: fills an empty folder; whatever it raises leaves nothing behind but ``<name>.partial``, a folder that
+            the next attempt finds again (checkpoints live there).
+
+    Returns:
+        A folder with the artefact and its ``key.json``.
+    """
+    final = artefact_folder(root, kind, key)
+    if (final / "key.json").exists():
+        return final
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{final}.lock"):
+            if (final / "key.json").exists():
+                return final
+            partial = final.with_suffix(".partial")
+            partial.mkdir(exist_ok=True)
+            make(partial)
+            with atomic_write(partial / "key.json") as file:
+                json.dump(key, file, indent=1, default=str)
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(partial, final)
+    except OSError as error:
+        raise KardError(f"{final}: cannot be written ({error.strerror or error})") from None
+    return final

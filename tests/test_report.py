@@ -1,0 +1,134 @@
+"""Tables from records."""
+
+from __future__ import annotations
+
+import csv
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kardlib.errors import KardError
+from kardlib.presets import resolve
+from kardlib.report import ORACLE, find_records, main_table, main_table_html, merge_rows, paper_number, render
+from kardlib.runs import PAPER_CSV, ResultRow, open_run
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KARD_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def row(**change: Any) -> ResultRow:
+    base = dict(table="1", dataset="mini-medqa", paper_dataset="MedQA-USMLE", split="test", student="mini-t5-base",
+                paper_student="Flan-T5-base", method="KARD (BM25)", metric="accuracy", decoding="greedy", value=61.25,
+                sd=1.5, seeds=[60.0, 62.5], ci95=(58.0, 64.0), n=1000, parse_failures=8)  # fmt: skip
+    return ResultRow(**{**base, **change})
+
+
+def in_paper(**wanted: str) -> dict[str, str]:
+    with open(PAPER_CSV, encoding="utf-8") as file:
+        return next(r for r in csv.DictReader(file) if all(r[name] == value for name, value in wanted.items()))
+
+
+def test_paper_and_here_are_two_columns() -> None:
+    printed = in_paper(table="1", student="Flan-T5-base", method="KARD (BM25)")
+    line = next(text for text in main_table([row()]).splitlines() if text.startswith("KARD (BM25)"))
+    cells = [cell.strip() for cell in line.split("|")]
+    assert cells == ["KARD (BM25)", f"{float(printed['value']):.2f} ± {float(printed['sd']):.2f}", "61.2 ± 1.5",
+                     "58.0 to 64.0", "1000", "0.4"]  # fmt: skip
+    assert "never in its column" in main_table([row()])
+
+
+def test_a_single_seed_has_no_spread() -> None:
+    assert "±" not in "".join(main_table([row(sd=0.0, seeds=[61.25], paper_student=None)]).splitlines()[:4])
+
+
+@pytest.mark.parametrize(
+    "change", [dict(paper_dataset=None), dict(paper_student="Flan-T5-xxl"), dict(method="KARD"), dict(metric="f1"),
+               dict(decoding="vote5")]
+)  # fmt: skip
+def test_no_paper_number_without_a_counterpart(change: dict) -> None:
+    assert paper_number(row()) is not None
+    assert paper_number(row(**change)) is None
+
+
+def test_the_same_table_wins_where_the_paper_prints_a_method_twice() -> None:
+    found = {table: paper_number(row(method="KA Fine-tuning", table=table)) for table in ("1", "7")}
+    assert {table: number.table for table, number in found.items() if number} == {"1": "1", "7": "7"}
+
+
+def test_hits_find_the_papers_figure() -> None:
+    number = paper_number(row(table="Fig 4c", student=None, paper_student=None, method="BM25", metric="hits@3"))
+    assert number is not None and number.value == float(
+        in_paper(table="Fig 4c", method="BM25", metric="hits@3")["value"]
+    )
+
+
+def test_oracle_and_vote_are_marked() -> None:
+    text = main_table([row(oracle=True), row(decoding="vote5")])
+    assert "KARD (BM25) †" in text and "vote of 5" in text and ORACLE in text
+    assert ORACLE not in main_table([row()])
+
+
+def test_settings_show_only_where_rows_differ() -> None:
+    text = main_table([row(settings={"k": 1, "l": 3}), row(settings={"k": 2, "l": 3})])
+    assert "(k=1)" in text and "(k=2)" in text and "l=3" not in text
+
+
+def test_students_and_sets_have_tables_of_their_own() -> None:
+    text = main_table([row(), row(student="mini-opt"), row(dataset="openbookqa", paper_dataset="OpenbookQA")])
+    assert text.count("Table 1 | ") == 3
+
+
+def test_report_merges_latest_runs_and_prints_one_json_array(root: Path) -> None:
+    open_run("05_tiny", resolve("mini"), {}).finish([row()], ["note of 05"])
+    open_run("06_tiny", resolve("mini", k=2), {}).finish([row(value=1.0)])
+    open_run("06_tiny", resolve("mini"), {}).finish([row(), row(method="Reasoning Distillation")])
+    rows = json.loads(render(find_records(), "json"))
+    assert [(r["method"], r["value"]) for r in rows] == [("KARD (BM25)", 61.25), ("Reasoning Distillation", 61.25)]
+    assert "note of 05" in render(find_records())
+    assert len(find_records([root / "mini", root])) == 2
+
+
+def test_a_single_run_folder_can_be_asked_for() -> None:
+    old = open_run("06_tiny", resolve("mini", k=2), {})
+    old.finish([row(value=1.0)])
+    open_run("06_tiny", resolve("mini"), {}).finish([row()])
+    assert [r.value for r in merge_rows(find_records([old.folder]))] == [1.0]
+
+
+def test_no_runs_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KardError, match="no finished run"):
+        find_records([tmp_path])
+
+
+class Balance(HTMLParser):
+    """Counts tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults = 0
+        self.links = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += sum(name in ("src", "href") for name, _ in attrs)
+        if tag not in ("meta", "br", "!doctype"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.faults += not self.open or self.open.pop() != tag
+
+
+def test_html_is_one_page_and_escapes(root: Path) -> None:
+    open_run("06_tiny", resolve("mini"), {}).finish([row(method="<b>&")], ["a < b"])
+    page = render(find_records(), "html")
+    parser = Balance()
+    parser.feed(page)
+    assert page.startswith("<!DOCTYPE html>") and not parser.open and not parser.faults and not parser.links
+    assert "&lt;b&gt;&amp;" in page and "a &lt; b" in page and "<b>" not in page
+    assert main_table_html([row()]).count("<table>") == 1
