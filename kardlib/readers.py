@@ -1,0 +1,87 @@
+"""One entry for every data set: the mini set, the three published ones, and a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from .dataset import DataSet
+from .errors import KardError
+from .mini import make_mini_medqa
+from .own_data import read_own
+from .presets import SPLIT_SIZES, Settings
+from .published_sets import MEDQA_TRAIN, fetch_openbookqa, read_medqa, read_openbookqa, read_strategyqa
+from .splits import cut, hold_out_dev, in_dev
+
+__all__ = ["in_dev", "read_dataset"]
+
+_READERS: dict[str, tuple[Callable[[Path], DataSet], tuple[str, ...]]] = {
+    "openbookqa": (read_openbookqa, ("train_complete.jsonl",)),
+    "strategyqa": (read_strategyqa, ("train.json",)),
+    "medqa": (read_medqa, MEDQA_TRAIN),
+    "own": (read_own, ("train.jsonl",)),
+}
+"""For each set that is read from files: its reader, and the file names by which its folder is known."""
+
+
+def read_dataset(settings: Settings) -> DataSet:
+    """Read or generate the data set that the settings name.
+
+    A tenth of the training questions, chosen by a hash of their ids, becomes the dev part unless the set has one.
+    Under ``size="smoke"`` the splits of every set are cut to ``SPLIT_SIZES["smoke"]``, in the order of a hash;
+    the knowledge base stays whole.
+
+    Args:
+        settings: ``data_dir`` is the folder that holds the set's files, or a parent with a subfolder of the set's name.
+
+    Raises:
+        KardError: one line that names the file, the line and the field of the first fault, or the missing setting.
+    """
+    if settings.dataset == "mini-medqa":
+        return _mini(settings)
+    if settings.dataset == "openbookqa" and not settings.data_dir:
+        data = fetch_openbookqa()
+    else:
+        reader, known_by = _READERS[settings.dataset]
+        data = reader(_folder(settings, known_by))
+    if not data.dev:
+        train, dev = hold_out_dev(data.train)
+        data = replace(data, train=train, dev=dev)
+    return _smoke(data) if settings.size == "smoke" else data
+
+
+def _mini(settings: Settings) -> DataSet:
+    mini = make_mini_medqa(settings.world, settings.inventory, SPLIT_SIZES[settings.size])
+    return DataSet(
+        name="mini-medqa",
+        paper_name="MedQA-USMLE",
+        train=mini.splits["train"],
+        dev=mini.splits["dev"],
+        test=mini.splits["test"],
+        test_split="test",
+        passages=mini.passages,
+        mini=mini,
+        notes=["mini-MedQA is generated: its diseases and drugs do not exist, and it only plays MedQA-USMLE's part"],
+    )
+
+
+def _folder(settings: Settings, known_by: tuple[str, ...]) -> Path:
+    """The folder with the set's files: ``data_dir`` itself, or its subfolder of the set's name."""
+    name = settings.dataset
+    if not settings.data_dir:
+        raise KardError(f"dataset {name}: set KARD_DATA or -p data_dir= to the folder that holds its files")
+    folder = Path(settings.data_dir).expanduser()
+    if not folder.is_dir():
+        raise KardError(f"{folder}: no such folder (it is the data_dir of dataset {name})")
+    if not any((folder / file).exists() for file in known_by) and (folder / name).is_dir():
+        return folder / name
+    return folder
+
+
+def _smoke(data: DataSet) -> DataSet:
+    sizes = SPLIT_SIZES["smoke"]
+    train, dev, test = cut(data.train, sizes["train"]), cut(data.dev, sizes["dev"]), cut(data.test, sizes["test"])
+    kept = {question.id for question in (*train, *dev, *test)}
+    annotations = {identifier: rationale for identifier, rationale in data.annotations.items() if identifier in kept}
+    return replace(data, train=train, dev=dev, test=test, annotations=annotations)
