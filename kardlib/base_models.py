@@ -1,0 +1,222 @@
+"""The shipped base models: their shapes, their pre-training, their cards.
+
+They play Flan-T5 (``mini-t5-*``), OPT (``mini-opt``) and LinkBERT (``mini-bert``). ``mini-t5-large`` and ``-xl`` are
+grown from ``mini-t5-base``: added layers, heads and hidden units start with zero output, so that at first a grown model
+computes what the smaller one did; then it is trained on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import BertConfig, BertForMaskedLM, OPTConfig, OPTForCausalLM, T5Config, T5ForConditionalGeneration
+
+from .errors import KardError
+from .mini_tokenizer import Role, make_tokenizer
+from .pretrain import Example, WorldStream
+from .store import atomic_write
+
+MODELS_DIR = Path(__file__).resolve().parent.parent / "data" / "models"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one base model is made.
+
+    Attributes:
+        layers: of the encoder, and as many of the decoder.
+        grown_from: name of the model that it starts from, or None for random weights.
+        steps: optimiser steps; the learning rate rises over 300 of them and then falls linearly to 5 % of its peak.
+    """
+
+    role: Role
+    layers: int
+    heads: int
+    hidden: int
+    steps: int
+    lr: float = 2e-3
+    grown_from: str | None = None
+    batch: int = 48
+    seed: int = 7
+    width: int = 128
+
+
+RECIPES: dict[str, Recipe] = {
+    "mini-t5-base": Recipe("seq2seq", layers=2, heads=4, hidden=512, steps=5000),
+    "mini-t5-large": Recipe("seq2seq", layers=3, heads=6, hidden=768, steps=1200, lr=7e-4, grown_from="mini-t5-base"),
+    "mini-t5-xl": Recipe("seq2seq", layers=4, heads=8, hidden=1024, steps=1200, lr=7e-4, grown_from="mini-t5-base"),
+    "mini-opt": Recipe("causal", layers=4, heads=4, hidden=512, steps=6000),
+    "mini-bert": Recipe("encoder", layers=2, heads=4, hidden=512, steps=3000),
+}
+
+
+def new_model(recipe: Recipe) -> nn.Module:
+    """A model of the recipe's shape with random weights."""
+    torch.manual_seed(recipe.seed)
+    size = len(make_tokenizer(recipe.role))
+    if recipe.role == "seq2seq":
+        config = T5Config(
+            vocab_size=size, d_model=recipe.width, d_kv=32, d_ff=recipe.hidden, num_layers=recipe.layers,
+            num_decoder_layers=recipe.layers, num_heads=recipe.heads, dropout_rate=0.0, pad_token_id=0,
+            eos_token_id=1, decoder_start_token_id=0,
+        )  # fmt: skip
+        return T5ForConditionalGeneration(config)
+    if recipe.role == "causal":
+        config = OPTConfig(
+            vocab_size=size, hidden_size=recipe.width, word_embed_proj_dim=recipe.width, ffn_dim=recipe.hidden,
+            num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, dropout=0.0, attention_dropout=0.0,
+            max_position_embeddings=512, pad_token_id=0, bos_token_id=1, eos_token_id=1, init_std=0.05,
+        )  # fmt: skip
+        return OPTForCausalLM(config)
+    config = BertConfig(
+        vocab_size=size, hidden_size=recipe.width, intermediate_size=recipe.hidden, num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=0,
+        max_position_embeddings=512, initializer_range=0.05,
+    )  # fmt: skip
+    return BertForMaskedLM(config)
+
+
+def grow(small: nn.Module, large: nn.Module) -> nn.Module:
+    """Copy a T5 into a deeper and wider-hidden one so that both compute the same function."""
+    state = large.state_dict()
+    old = small.state_dict()
+    for name, value in state.items():
+        output = name.endswith(("Attention.o.weight", "DenseReluDense.wo.weight"))
+        if output:
+            value.zero_()
+        if name in old:
+            value[tuple(slice(0, n) for n in old[name].shape)] = old[name]
+    large.load_state_dict(state)
+    return large
+
+
+def batches(recipe: Recipe, pool: int = 24) -> Iterator[dict[str, Tensor]]:
+    """Endless batches of about equal length: a pool of examples is sorted by length and cut."""
+    tokenizer = make_tokenizer(recipe.role)
+    encode: Callable[[list[Example], Any, random.Random], dict[str, Tensor]] = {
+        "seq2seq": _seq2seq_batch, "causal": _causal_batch, "encoder": _masked_batch
+    }[recipe.role]  # fmt: skip
+    rng = random.Random(recipe.seed)
+    total = 0 if recipe.grown_from or recipe.role == "encoder" else recipe.steps * recipe.batch
+    stream = iter(WorldStream(recipe.seed + sum(map(ord, recipe.role)), copying=total // 8, easy=total // 4))
+    while True:
+        examples = list(itertools.islice(stream, recipe.batch * pool))
+        examples.sort(key=lambda example: len(example.source))
+        cuts = list(range(0, len(examples), recipe.batch))
+        rng.shuffle(cuts)
+        for cut in cuts:
+            yield encode(examples[cut : cut + recipe.batch], tokenizer, rng)
+
+
+def _seq2seq_batch(examples: list[Example], tokenizer: Any, rng: random.Random) -> dict[str, Tensor]:
+    source = tokenizer([e.source for e in examples], padding=True, return_tensors="pt")
+    labels = tokenizer([e.target for e in examples], padding=True, return_tensors="pt").input_ids
+    labels[labels == tokenizer.pad_token_id] = -100
+    return {"input_ids": source.input_ids, "attention_mask": source.attention_mask, "labels": labels}
+
+
+def _causal_batch(examples: list[Example], tokenizer: Any, rng: random.Random) -> dict[str, Tensor]:
+    texts = [f"{e.source} {e.target}{tokenizer.eos_token}" for e in examples]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    labels = batch.input_ids.clone()
+    labels[batch.attention_mask == 0] = -100
+    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": labels}
+
+
+def _masked_batch(examples: list[Example], tokenizer: Any, rng: random.Random) -> dict[str, Tensor]:
+    batch = tokenizer([e.source for e in examples], padding=True, return_tensors="pt")
+    draw = torch.rand(batch.input_ids.shape, generator=torch.Generator().manual_seed(rng.randrange(2**31)))
+    masked = (draw < 0.2) & (batch.attention_mask == 1) & (batch.input_ids >= 6)
+    labels = batch.input_ids.masked_fill(~masked, -100)
+    inputs = batch.input_ids.masked_fill(masked, tokenizer.mask_token_id)
+    return {"input_ids": inputs, "attention_mask": batch.attention_mask, "labels": labels}
+
+
+def pretrain(name: str, out: Path | None = None, log: Callable[[str], None] = print) -> Path:
+    """Make one base model and write it with its tokenizer and its card.
+
+    Args:
+        name: a key of ``RECIPES``.
+        out: folder for the model; ``data/models/<name>`` by default.
+
+    Raises:
+        KardError: the name is unknown, or the model that it grows from is not there.
+    """
+    if name not in RECIPES:
+        raise KardError(f"{name}: no such base model (there are {', '.join(RECIPES)})")
+    recipe = RECIPES[name]
+    model = new_model(recipe)
+    if recipe.grown_from:
+        small = T5ForConditionalGeneration.from_pretrained(MODELS_DIR / recipe.grown_from, dtype=torch.float32)
+        model = grow(small, model)
+    started, losses = time.time(), _fit(model, recipe, log)
+    folder = Path(out or MODELS_DIR / name)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    make_tokenizer(recipe.role).save_pretrained(folder)
+    with atomic_write(folder / "README.md") as file:
+        file.write(_card(name, recipe, model, losses, time.time() - started))
+    return folder
+
+
+def _fit(model: nn.Module, recipe: Recipe, log: Callable[[str], None]) -> dict[int, float]:
+    """Train, and return the mean loss of each twentieth of the run by its last step."""
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    warm, last = min(300, recipe.steps // 4), recipe.steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm, 0.05 + 0.95 * max(0, last - step) / max(1, last - warm))
+    )
+    losses: dict[int, float] = {}
+    recent: list[float] = []
+    model.train()
+    for step, batch in tqdm(enumerate(itertools.islice(batches(recipe), last), 1), total=last, mininterval=30):
+        loss = model(**batch).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        recent.append(loss.item())
+        if step % max(1, last // 20) == 0:
+            losses[step], recent = sum(recent) / len(recent), []
+            log(f"step {step}: loss {losses[step]:.3f}")
+    return losses
+
+
+def _card(name: str, recipe: Recipe, model: nn.Module, losses: dict[int, float], seconds: float) -> str:
+    count = sum(p.numel() for p in model.parameters())
+    curve = "\n".join(f"| {step} | {loss:.3f} |" for step, loss in losses.items())
+    shape = json.dumps({k: v for k, v in vars(recipe).items()}, indent=1)
+    return f"""# {name}
+
+A base model of the KARD kit, made by `kard pretrain {name}`. It plays a role in the mini world and is of no other use.
+
+- Architecture: {type(model).__name__}, {count / 1e6:.2f} million parameters, stored in bfloat16.
+- Data: an endless stream of invented clinics (`kardlib/pretrain.py`) whose names share no name with any world that
+  the kit reports. {
+        "Masked language modelling on passages and questions only."
+        if recipe.role == "encoder"
+        else "Half of the examples with passages found by BM25, a quarter without, a quarter with a rationale to read."
+    }
+- Seed {recipe.seed}; {seconds / 60:.0f} minutes with {torch.get_num_threads()} threads, torch {torch.__version__}.
+- Licence: MIT, like the kit.
+
+Recipe:
+
+```json
+{shape}
+```
+
+| step | mean loss since the row above |
+|---|---|
+{curve}
+"""
