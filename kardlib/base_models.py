@@ -12,7 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,27 @@ from transformers import BertConfig, BertForMaskedLM, OPTConfig, OPTForCausalLM,
 
 from .errors import KardError
 from .mini_tokenizer import Role, make_tokenizer
+from .names import Inventory
 from .pretrain import Example, WorldStream
 from .store import atomic_write
 
 MODELS_DIR = Path(__file__).resolve().parent.parent / "data" / "models"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of pre-training.
+
+    Attributes:
+        steps: optimiser steps; the learning rate rises over the first 300 at most and then falls linearly to 5 %.
+        names: the inventory of names (see :mod:`kardlib.names`).
+        warm: whether it starts with the easy stages of the stream: copying, then one or two passages.
+    """
+
+    steps: int
+    lr: float
+    names: Inventory = "pretraining"
+    warm: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,27 +53,29 @@ class Recipe:
     Attributes:
         layers: of the encoder, and as many of the decoder.
         grown_from: name of the model that it starts from, or None for random weights.
-        steps: optimiser steps; the learning rate rises over 300 of them and then falls linearly to 5 % of its peak.
+        phases: run one after the other, each with its own schedule.
     """
 
     role: Role
     layers: int
     heads: int
     hidden: int
-    steps: int
-    lr: float = 2e-3
+    phases: tuple[Phase, ...]
     grown_from: str | None = None
     batch: int = 48
     seed: int = 7
     width: int = 128
 
 
+_GROWN = (Phase(800, 7e-4),)
 RECIPES: dict[str, Recipe] = {
-    "mini-t5-base": Recipe("seq2seq", layers=2, heads=4, hidden=512, steps=5000),
-    "mini-t5-large": Recipe("seq2seq", layers=3, heads=6, hidden=768, steps=1200, lr=7e-4, grown_from="mini-t5-base"),
-    "mini-t5-xl": Recipe("seq2seq", layers=4, heads=8, hidden=1024, steps=1200, lr=7e-4, grown_from="mini-t5-base"),
-    "mini-opt": Recipe("causal", layers=4, heads=4, hidden=512, steps=6000),
-    "mini-bert": Recipe("encoder", layers=2, heads=4, hidden=512, steps=3000),
+    "mini-t5-base": Recipe(
+        "seq2seq", layers=2, heads=4, hidden=512, phases=(Phase(5000, 2e-3, "narrow", warm=True), Phase(2400, 1e-3))
+    ),
+    "mini-t5-large": Recipe("seq2seq", layers=3, heads=6, hidden=768, phases=_GROWN, grown_from="mini-t5-base"),
+    "mini-t5-xl": Recipe("seq2seq", layers=4, heads=8, hidden=1024, phases=_GROWN, grown_from="mini-t5-base"),
+    "mini-opt": Recipe("causal", layers=4, heads=4, hidden=512, phases=(Phase(4000, 2e-3, warm=True),)),
+    "mini-bert": Recipe("encoder", layers=2, heads=4, hidden=512, phases=(Phase(3000, 2e-3),)),
 }
 
 
@@ -100,22 +119,31 @@ def grow(small: nn.Module, large: nn.Module) -> nn.Module:
     return large
 
 
-def batches(recipe: Recipe, pool: int = 24) -> Iterator[dict[str, Tensor]]:
-    """Endless batches of about equal length: a pool of examples is sorted by length and cut."""
+def batches(recipe: Recipe, number: int = 0, pool: int = 24) -> Iterator[dict[str, Tensor]]:
+    """Endless batches of about equal length: a pool of examples is sorted by length and cut.
+
+    Args:
+        number: of the phase.
+        pool: batches in a pool.
+    """
+    phase = recipe.phases[number]
     tokenizer = make_tokenizer(recipe.role)
-    encode: Callable[[list[Example], Any, random.Random], dict[str, Tensor]] = {
-        "seq2seq": _seq2seq_batch, "causal": _causal_batch, "encoder": _masked_batch
-    }[recipe.role]  # fmt: skip
-    rng = random.Random(recipe.seed)
-    total = 0 if recipe.grown_from or recipe.role == "encoder" else recipe.steps * recipe.batch
-    stream = iter(WorldStream(recipe.seed + sum(map(ord, recipe.role)), copying=total // 8, easy=total // 4))
+    encode: dict[Role, Callable[[list[Example], Any, random.Random], dict[str, Tensor]]] = {
+        "seq2seq": _seq2seq_batch,
+        "causal": _causal_batch,
+        "encoder": _masked_batch,
+    }
+    rng = random.Random(recipe.seed + number)
+    total = phase.steps * recipe.batch if phase.warm else 0
+    seed = recipe.seed + 100 * number + sum(map(ord, recipe.role))
+    stream = iter(WorldStream(seed, copying=total // 8, easy=total // 4, names=phase.names))
     while True:
         examples = list(itertools.islice(stream, recipe.batch * pool))
         examples.sort(key=lambda example: len(example.source))
         cuts = list(range(0, len(examples), recipe.batch))
         rng.shuffle(cuts)
         for cut in cuts:
-            yield encode(examples[cut : cut + recipe.batch], tokenizer, rng)
+            yield encode[recipe.role](examples[cut : cut + recipe.batch], tokenizer, rng)
 
 
 def _seq2seq_batch(examples: list[Example], tokenizer: Any, rng: random.Random) -> dict[str, Tensor]:
@@ -159,7 +187,9 @@ def pretrain(name: str, out: Path | None = None, log: Callable[[str], None] = pr
     if recipe.grown_from:
         small = T5ForConditionalGeneration.from_pretrained(MODELS_DIR / recipe.grown_from, dtype=torch.float32)
         model = grow(small, model)
-    started, losses = time.time(), _fit(model, recipe, log)
+    started, losses = time.time(), []
+    for number in range(len(recipe.phases)):
+        losses += _fit(model, recipe, number, log)
     folder = Path(out or MODELS_DIR / name)
     model.to(torch.bfloat16).save_pretrained(folder)
     make_tokenizer(recipe.role).save_pretrained(folder)
@@ -168,17 +198,19 @@ def pretrain(name: str, out: Path | None = None, log: Callable[[str], None] = pr
     return folder
 
 
-def _fit(model: nn.Module, recipe: Recipe, log: Callable[[str], None]) -> dict[int, float]:
-    """Train, and return the mean loss of each twentieth of the run by its last step."""
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    warm, last = min(300, recipe.steps // 4), recipe.steps
+def _fit(model: nn.Module, recipe: Recipe, number: int, log: Callable[[str], None]) -> list[tuple[int, int, float]]:
+    """Train one phase; rows of phase, step and the mean loss since the row before."""
+    phase = recipe.phases[number]
+    optimizer = torch.optim.AdamW(model.parameters(), phase.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    warm, last = min(300, phase.steps // 4), phase.steps
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, 0.05 + 0.95 * max(0, last - step) / max(1, last - warm))
     )
-    losses: dict[int, float] = {}
+    rows: list[tuple[int, int, float]] = []
     recent: list[float] = []
     model.train()
-    for step, batch in tqdm(enumerate(itertools.islice(batches(recipe), last), 1), total=last, mininterval=30):
+    data = itertools.islice(batches(recipe, number), last)
+    for step, batch in tqdm(enumerate(data, 1), total=last, mininterval=30):
         loss = model(**batch).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -186,27 +218,29 @@ def _fit(model: nn.Module, recipe: Recipe, log: Callable[[str], None]) -> dict[i
         schedule.step()
         optimizer.zero_grad()
         recent.append(loss.item())
-        if step % max(1, last // 20) == 0:
-            losses[step], recent = sum(recent) / len(recent), []
-            log(f"step {step}: loss {losses[step]:.3f}")
-    return losses
+        if step % max(1, last // 10) == 0:
+            rows.append((number + 1, step, sum(recent) / len(recent)))
+            recent = []
+            log(f"phase {number + 1}, step {step}: loss {rows[-1][2]:.3f}")
+    return rows
 
 
-def _card(name: str, recipe: Recipe, model: nn.Module, losses: dict[int, float], seconds: float) -> str:
+def _card(name: str, recipe: Recipe, model: nn.Module, losses: list[tuple[int, int, float]], seconds: float) -> str:
     count = sum(p.numel() for p in model.parameters())
-    curve = "\n".join(f"| {step} | {loss:.3f} |" for step, loss in losses.items())
-    shape = json.dumps({k: v for k, v in vars(recipe).items()}, indent=1)
+    curve = "\n".join(f"| {phase} | {step} | {loss:.3f} |" for phase, step, loss in losses)
+    shape = json.dumps(asdict(recipe), indent=1)
+    tasks = (
+        "Masked language modelling on passages and questions only."
+        if recipe.role == "encoder"
+        else "Half of the examples with passages found by BM25, a quarter without, a quarter with a rationale to read."
+    )
     return f"""# {name}
 
 A base model of the KARD kit, made by `kard pretrain {name}`. It plays a role in the mini world and is of no other use.
 
 - Architecture: {type(model).__name__}, {count / 1e6:.2f} million parameters, stored in bfloat16.
 - Data: an endless stream of invented clinics (`kardlib/pretrain.py`) whose names share no name with any world that
-  the kit reports. {
-        "Masked language modelling on passages and questions only."
-        if recipe.role == "encoder"
-        else "Half of the examples with passages found by BM25, a quarter without, a quarter with a rationale to read."
-    }
+  the kit reports. {tasks}
 - Seed {recipe.seed}; {seconds / 60:.0f} minutes with {torch.get_num_threads()} threads, torch {torch.__version__}.
 - Licence: MIT, like the kit.
 
@@ -216,7 +250,7 @@ Recipe:
 {shape}
 ```
 
-| step | mean loss since the row above |
-|---|---|
+| phase | step | mean loss since the row above |
+|---|---|---|
 {curve}
 """

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from . import prompts, wording
-from .names import KINDS, SYLLABLES, endings
+from .names import KINDS, MORE_SYLLABLES, NARROW_SYLLABLES, endings
 
 SPECIALS = ("<pad>", "</s>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 Role = Literal["seq2seq", "causal", "encoder"]
@@ -19,12 +19,12 @@ Role = Literal["seq2seq", "causal", "encoder"]
 def vocabulary() -> list[str]:
     """Specials, name syllables and endings, the templates' words, and one- and two-letter pieces for all else."""
     letters = string.ascii_lowercase
-    tokens = [*SPECIALS, *SYLLABLES, *(f"##{tail}" for kind in KINDS for tail in endings(kind))]
+    tokens = [*SPECIALS, *NARROW_SYLLABLES, *(f"##{tail}" for kind in KINDS for tail in endings(kind))]
     tokens += _template_words()
     tokens += [*string.punctuation, *string.digits, *letters]
     tokens += [f"##{c}" for c in string.digits + letters]
     tokens += [mark + a + b for mark in ("", "##") for a in letters for b in letters]
-    return list(dict.fromkeys(tokens))
+    return list(dict.fromkeys([*tokens, *MORE_SYLLABLES]))
 
 
 def _template_words() -> list[str]:

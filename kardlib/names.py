@@ -1,18 +1,21 @@
 """Invented names of two tokens each, in inventories that never share a name.
 
-A name is a syllable and a kind-specific ending (``vor`` + ``mia``). The cell (syllable i, ending j) belongs
-to one inventory by ``(i + j) mod 4``, so the worlds that pre-train the base models, the worlds on which the
-kit was developed and the worlds that are reported draw on the same tokens and on disjoint names, for every seed.
+A name is a syllable and a kind-specific ending (``vor`` + ``mia``). Each cell (syllable i, ending j) belongs to one
+inventory, so the worlds that pre-train the base models, the worlds on which the kit was developed and the worlds that
+are reported draw on the same tokens and on disjoint names, for every seed. Pre-training has five cells out of six:
+where it had only half of them, a model learned by heart which names exist and misread the others.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
 Kind = Literal["disease", "finding", "drug", "enzyme", "carrier", "town", "trade"]
-Inventory = Literal["pretraining", "development", "reported"]
+Inventory = Literal["narrow", "pretraining", "development", "reported"]
 
 _ONSETS = "bdfgklmnprtv"
 _ENDINGS: dict[Kind, tuple[str, str]] = {
@@ -25,15 +28,18 @@ _ENDINGS: dict[Kind, tuple[str, str]] = {
     "trade": ("smith", "wright"),
 }
 KINDS: tuple[Kind, ...] = tuple(_ENDINGS)
-_CLASSES: dict[Inventory, tuple[int, ...]] = {"pretraining": (0, 1), "development": (2,), "reported": (3,)}
+_NARROW = 120
 
 
-def _make_syllables(count: int) -> tuple[str, ...]:
+def _make_syllables(count: int, seed: int, without: Sequence[str] = ()) -> tuple[str, ...]:
     every = [a + v + b for a in "bdfgklmnprstvz" for v in "aeiou" for b in "bdfgklmnprstvx"]
-    return tuple(sorted(random.Random(20230515).sample(every, count)))
+    return tuple(sorted(random.Random(seed).sample([s for s in every if s not in without], count)))
 
 
-SYLLABLES: tuple[str, ...] = _make_syllables(120)
+NARROW_SYLLABLES: tuple[str, ...] = _make_syllables(_NARROW, 20230515)
+# "sold" is a word of the passages and would swallow the syllable "sol".
+MORE_SYLLABLES: tuple[str, ...] = _make_syllables(200, 20230516, (*NARROW_SYLLABLES, "sol"))
+SYLLABLES: tuple[str, ...] = NARROW_SYLLABLES + MORE_SYLLABLES
 """First tokens, shared by every kind of name."""
 
 
@@ -44,9 +50,25 @@ def endings(kind: Kind) -> tuple[str, ...]:
 
 @cache
 def inventory(kind: Kind, which: Inventory) -> tuple[str, ...]:
-    """All names of a kind in one inventory: 720, or 1,440 for pre-training."""
-    classes = _CLASSES[which]
-    tails = endings(kind)
+    """All names of a kind in one inventory.
+
+    ``narrow`` is a part of ``pretraining`` that its first phase keeps to; the other inventories share no name.
+    """
     return tuple(
-        head + tail for i, head in enumerate(SYLLABLES) for j, tail in enumerate(tails) if (i + j) % 4 in classes
+        head + tail
+        for i, head in enumerate(SYLLABLES)
+        for j, tail in enumerate(endings(kind))
+        if which == _inventory_of(i, j, kind) or (which == "narrow" and _is_narrow(i, j))
     )
+
+
+def _is_narrow(i: int, j: int) -> bool:
+    return i < _NARROW and (i + j) % 4 < 2
+
+
+def _inventory_of(i: int, j: int, kind: Kind) -> Inventory:
+    if _is_narrow(i, j):
+        return "pretraining"
+    # A hash leaves no pattern from which a model could tell which names are missing.
+    tenth = int.from_bytes(hashlib.sha256(f"{kind}-{i}-{j}".encode()).digest()[:4], "big") % 10
+    return "development" if tenth == 0 else "reported" if tenth == 1 else "pretraining"

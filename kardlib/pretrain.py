@@ -2,7 +2,7 @@
 
 The stream's worlds take their names from the ``pretraining`` inventory, which shares none with any world that the kit
 reports. Half of its examples come with passages found by BM25 (with the rationale, or with the question and therefore
-often incomplete), a quarter without, a quarter with a rationale to read.
+often incomplete), a quarter without, a quarter with a rationale to read or to copy.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset
 
 from .bm25 import BM25
 from .mini import MiniSet, chain_of, make_mini_medqa
+from .names import Inventory
 from .prompts import build_prompt, build_target, query_of
 from .records import Question
 from .wording import rationale
@@ -38,10 +39,12 @@ class WorldStream(IterableDataset):
         seed: of the stream.
         copying: so many examples, mostly with a rationale to copy, come first: a name must be copied before it is read.
         easy: so many after them have one or two passages, found with the rationale.
+        names: ``pretraining``, or its part ``narrow``.
     """
 
-    def __init__(self, seed: int, copying: int = 0, easy: int = 0) -> None:
+    def __init__(self, seed: int, copying: int = 0, easy: int = 0, names: Inventory = "pretraining") -> None:
         self.seed = seed
+        self.names = names
         self.copying = copying
         self.easy = easy
 
@@ -56,7 +59,7 @@ class WorldStream(IterableDataset):
     def _world(self, number: int, made: int) -> Iterator[Example]:
         seed = self.seed * 1_000_000 + number
         rng = random.Random(f"stream-{seed}")
-        mini = make_mini_medqa(seed, "pretraining", {"train": 300}, SMALL_WORLD)
+        mini = make_mini_medqa(seed, self.names, {"train": 300}, SMALL_WORLD)
         search = BM25(mini.passages)
         stage = "copying" if made < self.copying else "easy" if made < self.copying + self.easy else "full"
         for question in mini.splits["train"]:
@@ -83,7 +86,7 @@ class Stage:
 STAGES: dict[str, Stage] = {
     "copying": Stage((0.7, 0.3, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), 0.0, 0.0),
     "easy": Stage((0.05, 0.8, 0.05, 0.1), (0.5, 0.5, 0.0, 0.0), 0.0, 0.1),
-    "full": Stage((0.0, 0.5, 0.25, 0.25), (0.1, 0.2, 0.5, 0.2), 0.5, 0.25),
+    "full": Stage((0.05, 0.5, 0.25, 0.2), (0.1, 0.2, 0.5, 0.2), 0.5, 0.25),
 }
 
 
