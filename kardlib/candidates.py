@@ -1,0 +1,96 @@
+"""Candidate passages: what BM25 finds for a question or a rationale, and the reranker's training pools.
+
+Passages are named by id everywhere outside the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .bm25 import Searcher, rank
+from .errors import KardError
+from .prompts import query_of
+from .records import Question, Rationale, Record
+
+
+class Candidates(Record):
+    """Passages with scores, best first.
+
+    Attributes:
+        key: id of the question, with ``#j`` behind it for its j-th rationale.
+    """
+
+    key: str
+    passages: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+def rationale_key(rationale: Rationale) -> str:
+    return f"{rationale.question_id}#{rationale.index}"
+
+
+def question_candidates(search: Searcher, question: Question, k: int) -> Candidates:
+    """topk(rho(d | x), k): found with stem and options; this is also the reranker's kappa* at test time."""
+    return _found(search, question.id, query_of(question), k)
+
+
+def rationale_candidates(search: Searcher, rationale: Rationale, k: int) -> Candidates:
+    """topk(rho(d | r), k), Eq. 2's passages: found with the rationale."""
+    return _found(search, rationale_key(rationale), rationale.text, k)
+
+
+def _found(search: Searcher, key: str, query: str, k: int) -> Candidates:
+    hits = search.search(query, k)
+    return Candidates(
+        key=key,
+        passages=tuple(search.passages[hit.index].id for hit in hits),
+        scores=tuple(hit.score for hit in hits),
+    )
+
+
+def training_pool(search: Searcher, question: Question, rationale: Rationale, kappa1: int, kappa2: int) -> Candidates:
+    """The union of Eq. 3: topk(rho(d | r), kappa1) and topk(rho(d | x), kappa2), without duplicates.
+
+    Every member, those found with the question included, carries its BM25 score for the **rationale**.
+    """
+    if rationale.question_id != question.id:
+        raise KardError(f"rationale of question {rationale.question_id} was paired with question {question.id}")
+    by_rationale = search.scores(rationale.text)
+    by_question = search.scores(query_of(question))
+    union = {h.index for h in rank(by_rationale, kappa1)} | {h.index for h in rank(by_question, kappa2)}
+    order = sorted(union, key=lambda i: (-by_rationale[i], i))
+    return Candidates(
+        key=rationale_key(rationale),
+        passages=tuple(search.passages[i].id for i in order),
+        scores=tuple(float(by_rationale[i]) for i in order),
+    )
+
+
+def sample_pool(pool: Candidates, size: int, rng: np.random.Generator) -> tuple[list[str], list[float]]:
+    """``size`` members of a pool for one training step: half from the best by the rationale, half from the rest.
+
+    The best are drawn from the first ``size``; a pool of fewer members is filled up by drawing again.
+    """
+    count = len(pool.passages)
+    head = rng.permutation(min(size, count))[: size // 2]
+    rest = np.setdiff1d(np.arange(count), head)
+    if len(rest) == 0:
+        rest = np.arange(count)
+    tail = rng.choice(rest, size - len(head), replace=len(rest) < size - len(head))
+    chosen = [*head.tolist(), *tail.tolist()]
+    return [pool.passages[i] for i in chosen], [pool.scores[i] for i in chosen]
+
+
+def check_temperature(pools: Sequence[Candidates], tau1: float) -> str | None:
+    """A warning where tau1 does not fit the spread of the scores: Q one-hot, underflowing, or flat."""
+    spreads = [max(p.scores) - min(p.scores) for p in pools if p.scores]
+    if not spreads:
+        return None
+    spread = float(np.median(spreads))
+    if spread / tau1 > 80:
+        return f"tau1 = {tau1:g}: the scores spread over {spread:.0f}, Q underflows; try tau1 near {spread / 10:.1f}"
+    if spread / tau1 < 0.5:
+        return f"tau1 = {tau1:g}: the scores spread over {spread:.1f} only, Q is flat; try tau1 near {spread / 10:.2f}"
+    return None
