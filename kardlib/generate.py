@@ -1,0 +1,170 @@
+"""Decoding: what a student writes for a prompt, greedily or by majority vote over samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+
+from .models import is_encoder_decoder, load_student, load_tokenizer
+from .student import _pad, causal_prompt
+
+Decoding = Literal["greedy", "vote5"]
+VOTES = 5
+# The authors' sampling [C].
+SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 50, "top_p": 0.95}
+Progress = Callable[[int], None]
+
+
+class Generator:
+    """A student ready to write.
+
+    Args:
+        folder: name or folder of a seq2seq or causal model.
+        source_tokens, target_tokens: limits for prompts and for what is written.
+        batch: prompts at a time; sorted by length, so results depend on it only where sampling is on.
+    """
+
+    def __init__(self, folder: str, source_tokens: int, target_tokens: int, batch: int = 64) -> None:
+        self._model = load_student(folder).eval()
+        self.tokenizer = load_tokenizer(folder)
+        self._seq2seq = is_encoder_decoder(folder)
+        self._source_tokens, self._target_tokens, self._batch = source_tokens, target_tokens, batch
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, for the prompt builder."""
+        return len(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def greedy(self, prompts: Sequence[str], forced: Sequence[str] | None = None) -> list[str]:
+        """The most likely continuation of each prompt, one token at a time.
+
+        Args:
+            forced: for each prompt, text that the answer must start with; it is part of what is returned.
+        """
+        return [texts[0] for texts in self._write(prompts, forced, 1, seed=None)]
+
+    def sample(self, prompts: Sequence[str], seed: int, count: int = VOTES) -> list[list[str]]:
+        """``count`` samples for each prompt; the same for the same seed and batch size."""
+        return self._write(prompts, None, count, seed)
+
+    def likeliest(self, prompts: Sequence[str], begins: Sequence[str], options: Sequence[Sequence[str]]) -> list[int]:
+        """The option that the student finds most likely to come next, by mean log-likelihood of its tokens.
+
+        Args:
+            begins: for each prompt, what the student has written so far (up to the answer mark), or "".
+            options: for each prompt, the option texts.
+        """
+        rows = [self._encode(prompt) for prompt in prompts]
+        result = [0] * len(prompts)
+        for index in self._batches(rows, None):
+            groups = [_continuations(self.tokenizer, begins[i], options[i], self._seq2seq) for i in index]
+            flat = [(rows[i], row, shared) for i, (group, shared) in zip(index, groups, strict=True) for row in group]
+            scores = iter(self._log_likelihoods(flat, [len(group) for group, _ in groups]))
+            for i, (group, _) in zip(index, groups, strict=True):
+                values = [next(scores) for _ in group]
+                result[i] = values.index(max(values))
+        return result
+
+    @torch.inference_mode()
+    def _log_likelihoods(self, flat: list[tuple[list[int], list[int], int]], counts: list[int]) -> list[float]:
+        """Mean log-likelihood of each row's tokens behind the shared ones, given its source.
+
+        Args:
+            flat: source, target and number of shared target tokens of each row; rows of one source are neighbours.
+            counts: rows of each source.
+        """
+        device, pad = self._model.device, self.tokenizer.pad_token_id
+        if self._seq2seq:
+            firsts = [sum(counts[:n]) for n in range(len(counts))]
+            sources = _pad([flat[i][0] for i in firsts], pad, left=False).to(device)
+            mask = _pad([[1] * len(flat[i][0]) for i in firsts], 0, left=False).to(device)
+            hidden = self._model.get_encoder()(input_ids=sources, attention_mask=mask).last_hidden_state
+            repeats = torch.tensor(counts, device=device)
+            labels = _pad([row for _, row, _ in flat], -100, left=False).to(device)
+            logits = self._model(
+                encoder_outputs=(hidden.repeat_interleave(repeats, 0),),
+                attention_mask=mask.repeat_interleave(repeats, 0),
+                labels=labels,
+            ).logits
+            skip = [shared for _, _, shared in flat]
+        else:
+            ids = _pad([source + row for source, row, _ in flat], pad, left=False).to(device)
+            mask = _pad([[1] * (len(source) + len(row)) for source, row, _ in flat], 0, left=False).to(device)
+            logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+            labels = ids.masked_fill(mask == 0, -100)[:, 1:]
+            skip = [len(source) - 1 + shared for source, _, shared in flat]
+        chosen = torch.log_softmax(logits.float(), -1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        places = torch.arange(labels.shape[1], device=device)[None, :]
+        counted = (labels >= 0) & (places >= torch.tensor(skip, device=device)[:, None])
+        return ((chosen * counted).sum(-1) / counted.sum(-1).clamp(min=1)).tolist()
+
+    def _write(
+        self, prompts: Sequence[str], forced: Sequence[str] | None, count: int, seed: int | None
+    ) -> list[list[str]]:
+        rows = [self._encode(prompt) for prompt in prompts]
+        # a causal student's targets start with a space in training, so that its first word is a word's own token
+        gap = "" if self._seq2seq else " "
+        starts = [self.tokenizer(gap + t, add_special_tokens=False).input_ids for t in forced] if forced else None
+        result: list[list[str]] = [[] for _ in prompts]
+        if seed is not None:
+            torch.manual_seed(seed)
+        for index in self._batches(rows, starts):
+            texts = self._batch_write([rows[i] for i in index], [starts[i] for i in index] if starts else None, count)
+            for place, i in enumerate(index):
+                result[i] = texts[place * count : (place + 1) * count]
+        return result
+
+    def _encode(self, prompt: str) -> list[int]:
+        if self._seq2seq:
+            return self.tokenizer(prompt, truncation=True, max_length=self._source_tokens).input_ids
+        return causal_prompt(self.tokenizer, prompt, self._source_tokens)
+
+    def _batches(self, rows: list[list[int]], starts: list[list[int]] | None) -> Iterator[list[int]]:
+        """Indices of rows of about equal length; forced starts of one batch are of exactly equal length."""
+        groups: dict[int, list[int]] = {}
+        for i in range(len(rows)):
+            groups.setdefault(len(starts[i]) if starts else 0, []).append(i)
+        for group in groups.values():
+            group.sort(key=lambda i: (len(rows[i]), i))
+            yield from (group[cut : cut + self._batch] for cut in range(0, len(group), self._batch))
+
+    @torch.inference_mode()
+    def _batch_write(self, rows: list[list[int]], starts: list[list[int]] | None, count: int) -> list[str]:
+        pad = self.tokenizer.pad_token_id
+        if starts and not self._seq2seq:
+            rows = [row + start for row, start in zip(rows, starts, strict=True)]
+        inputs = _pad(rows, pad, left=not self._seq2seq).to(self._model.device)
+        mask = _pad([[1] * len(row) for row in rows], 0, left=not self._seq2seq).to(self._model.device)
+        options: dict[str, Any] = {"max_new_tokens": self._target_tokens, "num_return_sequences": count}
+        options |= SAMPLING if count > 1 else {"do_sample": False}
+        if starts and self._seq2seq:
+            begin = self._model.generation_config.decoder_start_token_id
+            options["decoder_input_ids"] = torch.tensor([[begin, *s] for s in starts], device=self._model.device)
+        written = self._model.generate(
+            input_ids=inputs, attention_mask=mask, pad_token_id=pad, eos_token_id=self.tokenizer.eos_token_id, **options
+        )
+        if not self._seq2seq:
+            written = written[:, inputs.shape[1] - (len(starts[0]) if starts else 0) :]
+        return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
+
+
+def _continuations(tokenizer: Any, begin: str, options: Sequence[str], seq2seq: bool) -> tuple[list[list[int]], int]:
+    """Token ids of ``begin`` followed by each option, and how many of them belong to ``begin``."""
+    lead = "" if seq2seq else " "
+    head = tokenizer(lead + begin, add_special_tokens=False).input_ids if begin else []
+    rows = []
+    for option in options:
+        text = f"{begin} {option}" if begin else option
+        rows.append(tokenizer(lead + text, add_special_tokens=False).input_ids)
+    shared = len(head)
+    while shared and any(row[:shared] != head[:shared] for row in rows):
+        shared -= 1  # a tokenizer may merge across the seam
+    return rows, shared
+
+
+def majority(votes: Sequence[int | None]) -> int | None:
+    """The most frequent parsed answer; of equals the one that came first; None only where nothing was parsed."""
+    counts = Counter(vote for vote in votes if vote is not None)
+    return counts.most_common(1)[0][0] if counts else None

@@ -1,0 +1,84 @@
+"""The methods of the paper's tables, as rows of one table.
+
+What a student is trained to write, which query finds the passages that it is trained with, and which query finds them
+at test time: nothing else tells the methods apart. The three KARD rows are one trained student with three test queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import KardError
+from .presets import nearest
+from .prompts import Cue
+
+TrainQuery = Literal["none", "question", "rationale"]
+TestQuery = Literal["none", "question", "reranker", "oracle rationale"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What tells one trained student from another: its target and its passages.
+
+    Attributes:
+        target: ``rationale`` (then the answer, Eqs. 1 and 2) or ``answer`` alone.
+        query: what finds the passages of a training example.
+    """
+
+    target: Cue
+    query: TrainQuery
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of a results table.
+
+    Attributes:
+        name: as in ``data/paper_results.csv`` where the paper has the row.
+        training: None for a base model that is not trained further.
+        cue: what the student is asked for at test time.
+        test_query: what finds its passages at test time.
+        forced_rationale: the teacher's test rationale is put in the student's mouth; it only answers.
+        oracle: it uses a rationale of the test question, which nobody has in earnest.
+    """
+
+    name: str
+    training: Training | None
+    cue: Cue
+    test_query: TestQuery
+    forced_rationale: bool = False
+    oracle: bool = False
+
+
+FINE_TUNING = Training("answer", "none")
+KA_FINE_TUNING = Training("answer", "question")
+REASONING_DISTILLATION = Training("rationale", "none")
+KARD = Training("rationale", "rationale")
+
+METHODS: tuple[Method, ...] = (
+    Method("Base model with passages, untrained", None, "rationale", "question"),
+    Method("Fine-tuning", FINE_TUNING, "answer", "none"),
+    Method("KA Fine-tuning", KA_FINE_TUNING, "answer", "question"),
+    Method("Reasoning Distillation", REASONING_DISTILLATION, "rationale", "none"),
+    Method("KARD (BM25)", KARD, "rationale", "question"),
+    Method("KARD (Reranker)", KARD, "rationale", "reranker"),
+    Method("KARD (Silver Knowledge, oracle)", KARD, "rationale", "oracle rationale", oracle=True),
+    Method(
+        "CoT from teacher (oracle)", REASONING_DISTILLATION, "rationale", "none", forced_rationale=True, oracle=True
+    ),
+)
+TRAININGS: dict[str, Training] = {
+    "Fine-tuning": FINE_TUNING,
+    "KA Fine-tuning": KA_FINE_TUNING,
+    "Reasoning Distillation": REASONING_DISTILLATION,
+    "KARD": KARD,
+}
+
+
+def method(name: str) -> Method:
+    """The method of that name; a KardError names the nearest one."""
+    for row in METHODS:
+        if row.name == name:
+            return row
+    raise KardError(f"method {name!r}: there is none of that name{nearest(name, [row.name for row in METHODS])}")

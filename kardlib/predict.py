@@ -1,0 +1,122 @@
+"""From a trained student to predictions: which passages it reads, what it writes, which option that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .candidates import rationale_candidates
+from .errors import KardError
+from .generate import Generator, majority
+from .methods import Method
+from .prompts import ANSWER_MARK, build_prompt, parse_answer, split_generation
+from .records import Prediction, Question
+
+if TYPE_CHECKING:
+    from .experiment import Experiment, Split
+
+
+def test_passages(experiment: Experiment, row: Method, seed: int, split: Split) -> dict[str, tuple[str, ...]]:
+    """Ids of the k passages that a method's student reads, by question id.
+
+    Only an oracle row's query holds a rationale of the test question, and no row's holds the gold answer.
+    """
+    k, questions = experiment.settings.k, experiment.questions(split)
+    if row.test_query == "none":
+        return {q.id: () for q in questions}
+    if row.test_query == "oracle rationale":
+        told = experiment.test_rationale()
+        return {q.id: rationale_candidates(experiment.search, told[q.id], k).passages for q in questions}
+    ranked = experiment.reranked(seed, split) if row.test_query == "reranker" else experiment.candidates(split)
+    return {q.id: ranked[q.id].passages[:k] for q in questions}
+
+
+test_passages.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would collect
+
+
+def predict(experiment: Experiment, row: Method, seed: int, decoding: str, split: Split) -> list[Prediction]:
+    """Answers of one method to all questions of a split.
+
+    Args:
+        decoding: ``greedy``, or ``vote5``: the majority of five samples, with the first rationale that voted for it.
+    """
+    from .experiment import training_name
+
+    s, questions = experiment.settings, experiment.questions(split)
+    folder = experiment.student(training_name(row), seed) if row.training else s.student
+    student = Generator(str(folder), s.source_tokens, s.target_tokens)
+    passages = test_passages(experiment, row, seed, split)
+    prompts = [
+        build_prompt(
+            q, [experiment.texts[i] for i in passages[q.id]], row.cue, count=student.count, max_tokens=s.source_tokens
+        )
+        for q in questions
+    ]
+    written = _write(experiment, student, row, seed, decoding, prompts, questions)
+    parsed = [[parse_answer(t, q.options) for t in texts] for q, texts in zip(questions, written, strict=True)]
+    chosen = [majority(votes) for votes in parsed]
+    if decoding == "greedy" and s.answers == "scored":
+        begins = [_begin(texts[0], row) for texts in written]
+        chosen = list(student.likeliest(prompts, begins, [q.options for q in questions]))
+    return [
+        _prediction(q, texts, votes, row, seed, decoding, option, passages[q.id])
+        for q, texts, votes, option in zip(questions, written, parsed, chosen, strict=True)
+    ]
+
+
+def _write(
+    experiment: Experiment,
+    student: Generator,
+    row: Method,
+    seed: int,
+    decoding: str,
+    prompts: list[str],
+    questions: list[Question],
+) -> list[list[str]]:
+    """What the student writes for each prompt: one text, or five samples."""
+    if decoding == "greedy":
+        forced = _forced(experiment, questions) if row.forced_rationale else None
+        return [[text] for text in student.greedy(prompts, forced)]
+    if decoding != "vote5":
+        raise KardError(f"decoding {decoding!r}: there are greedy and vote5")
+    if row.forced_rationale:
+        raise KardError(f"{row.name}: its rationale is given, so there is nothing to vote on")
+    return student.sample(prompts, seed)
+
+
+def _begin(text: str, row: Method) -> str:
+    """What stands before the answer: the rationale and the mark, or nothing where the answer alone is asked for."""
+    if row.cue == "answer":
+        return ""
+    rationale, answer = split_generation(text)
+    return f"{rationale or answer} {ANSWER_MARK}"
+
+
+def _forced(experiment: Experiment, questions: list[Question]) -> list[str]:
+    told = experiment.test_rationale()
+    return [f"{told[q.id].text} {ANSWER_MARK}" for q in questions]
+
+
+def _prediction(
+    question: Question,
+    texts: list[str],
+    votes: list[int | None],
+    row: Method,
+    seed: int,
+    decoding: str,
+    chosen: int | None,
+    passages: tuple[str, ...],
+) -> Prediction:
+    parsed = majority(votes)
+    rationale, answer = split_generation(texts[votes.index(parsed)])
+    return Prediction(
+        question_id=question.id,
+        method=row.name,
+        seed=seed,
+        decoding=decoding,
+        rationale=rationale,
+        answer=answer,
+        parsed=parsed,
+        chosen=chosen,
+        gold=question.gold,
+        passages=passages,
+    )

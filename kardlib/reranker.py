@@ -1,0 +1,272 @@
+"""The reranker f_phi(d, x): it learns from BM25(rationale) to find such passages from the question alone (Eq. 3).
+
+Two forms, both from sentence-transformers: late interaction (a vector a token, MaxSim; what the authors' code uses, and
+the default) and a cross-encoder. Both are trained with KL(Q || P), temperatures explicit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sentence_transformers import CrossEncoder, CrossEncoderTrainer, MultiVectorEncoder, MultiVectorEncoderTrainer
+from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
+from sentence_transformers.cross_encoder.losses import ListNetLoss
+from sentence_transformers.multi_vector_encoder import MultiVectorEncoderTrainingArguments
+from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistillKLDivLoss
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from torch import Tensor, nn
+from transformers import PrinterCallback, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from .candidates import Candidates, sample_pool
+from .errors import KardError
+from .models import device, locate
+from .presets import Settings
+from .student import SaveByTime
+
+Form = Literal["late-interaction", "cross-encoder"]
+TOKENS = 256
+
+
+def eq3_loss(teacher_scores: Tensor, student_scores: Tensor, tau1: float, tau2: float) -> Tensor:
+    """Eq. 3 written out: the mean over rows of KL(Q || P), Q = softmax(rho / tau1), P = softmax(f / tau2).
+
+    Args:
+        teacher_scores: rho(d | r) of the candidates, shape ``(batch, candidates)``.
+        student_scores: f_phi(d, x) of the same candidates, same shape.
+        tau1, tau2: temperatures, above 0.
+    """
+    if tau1 <= 0 or tau2 <= 0:
+        raise KardError(f"tau1 = {tau1:g}, tau2 = {tau2:g}: temperatures must be above 0")
+    log_p = torch.log_softmax(student_scores / tau2, dim=-1)
+    log_q = torch.log_softmax(teacher_scores / tau1, dim=-1)
+    return nn.functional.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+class LateInteractionLoss(MultiVectorDistillKLDivLoss):
+    """The library's distillation loss without its factor tau2²: exactly Eq. 3."""
+
+    def forward(self, sentence_features: Any, labels: Tensor) -> Tensor:
+        return super().forward(sentence_features, labels) / self.student_temperature**2
+
+
+class CrossEncoderLoss(ListNetLoss):
+    """ListNet is the cross-entropy H(Q, P); minus the entropy of Q it is KL(Q || P), Eq. 3.
+
+    Its labels must come divided by tau1, and its scores are divided by tau2 here.
+    """
+
+    def __init__(self, model: CrossEncoder, tau2: float) -> None:
+        super().__init__(model, activation_fn=_Divide(tau2))
+
+    def forward(self, inputs: Any, labels: list[Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        entropy = torch.stack([torch.distributions.Categorical(logits=row.float()).entropy() for row in labels]).mean()
+        return super().forward(inputs, labels, *args, **kwargs) - entropy.to(device())
+
+
+class _Divide(nn.Module):
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores / self.by
+
+
+class Reranker(Protocol):
+    """What both forms offer."""
+
+    def rank(
+        self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
+    ) -> list[Candidates]:
+        """Each query's candidates, best first by f_phi, ties by passage id.
+
+        Args:
+            texts: passage texts by id.
+        """
+
+
+class LateInteraction:
+    """MaxSim over one vector a token, cosine similarity, no projection: the backbone's own width is kept."""
+
+    def __init__(self, folder: str) -> None:
+        self.model = load_late_interaction(folder)
+
+    def rank(
+        self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
+    ) -> list[Candidates]:
+        needed = sorted({i for group in candidates for i in group.passages})
+        vectors = dict(zip(needed, self._encode([texts[i] for i in needed], "document"), strict=True))
+        return [
+            _sorted(group, self.maxsim(query, [vectors[i] for i in group.passages]))
+            for query, group in zip(self._encode(list(queries), "query"), candidates, strict=True)
+        ]
+
+    def _encode(self, texts: list[str], task: str) -> list[Tensor]:
+        return self.model.encode(texts, task=task, batch_size=128, show_progress_bar=False)
+
+    @staticmethod
+    def maxsim(query: Tensor, passages: Sequence[Tensor]) -> list[float]:
+        """Sum over query tokens of the largest cosine to any passage token; one score a passage."""
+        lengths = torch.tensor([len(vectors) for vectors in passages], device=query.device)
+        padded = nn.utils.rnn.pad_sequence(list(passages), batch_first=True)
+        similar = torch.einsum("qd,ntd->nqt", query, padded)
+        outside = torch.arange(padded.shape[1], device=query.device)[None, :] >= lengths[:, None]
+        return similar.masked_fill(outside[:, None, :], -1e4).amax(-1).sum(-1).tolist()
+
+    def contributions(self, query: str, passage: str) -> list[tuple[str, str, float]]:
+        """What a score rests on: for each query token, the passage token that matches it best and their cosine."""
+        tokenizer = self.model.tokenizer
+        words_q = tokenizer.convert_ids_to_tokens(tokenizer(query, truncation=True, max_length=TOKENS).input_ids)
+        words_d = tokenizer.convert_ids_to_tokens(tokenizer(passage, truncation=True, max_length=TOKENS).input_ids)
+        similar = self._encode([query], "query")[0] @ self._encode([passage], "document")[0].T
+        best = similar.max(-1)
+        return [
+            (word, words_d[int(place)], float(value))
+            for word, place, value in zip(words_q, best.indices, best.values, strict=True)
+        ]
+
+
+class CrossEncoding:
+    """A cross-encoder that reads question and passage together."""
+
+    def __init__(self, folder: str) -> None:
+        self.model = load_cross_encoder(folder)
+
+    def rank(
+        self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
+    ) -> list[Candidates]:
+        pairs = [(query, texts[i]) for query, group in zip(queries, candidates, strict=True) for i in group.passages]
+        scores = iter(self.model.predict(pairs, batch_size=128, show_progress_bar=False).tolist())
+        return [_sorted(group, [next(scores) for _ in group.passages]) for group in candidates]
+
+
+def load_late_interaction(folder: str) -> MultiVectorEncoder:
+    """A trained late-interaction reranker, or a fresh one on the backbone in ``folder``."""
+    path = locate(folder)
+    with _one_line(folder):
+        if (Path(path) / "modules.json").exists() and "MultiVectorMask" in (Path(path) / "modules.json").read_text():
+            return MultiVectorEncoder(path, device=str(device()))
+        body = Transformer(path, max_seq_length=TOKENS, model_kwargs={"use_safetensors": True, "dtype": torch.float32})
+        modules = [body, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+        return MultiVectorEncoder(modules=modules, device=str(device()))
+
+
+def load_cross_encoder(folder: str) -> CrossEncoder:
+    """A trained cross-encoder, or a fresh head on the backbone in ``folder``."""
+    options = {"use_safetensors": True, "dtype": torch.float32}
+    with _one_line(folder):
+        return CrossEncoder(
+            locate(folder), num_labels=1, max_length=2 * TOKENS, model_kwargs=options, device=str(device()),
+            activation_fn=nn.Identity(),
+        )  # fmt: skip
+
+
+def load_reranker(folder: str, form: Form) -> LateInteraction | CrossEncoding:
+    return LateInteraction(folder) if form == "late-interaction" else CrossEncoding(folder)
+
+
+@contextlib.contextmanager
+def _one_line(folder: str) -> Any:
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise KardError(f"encoder {folder}: it cannot be loaded ({lines[0][:200]})") from None
+    except Exception as error:  # safetensors' own error derives from Exception alone
+        if type(error).__module__.startswith("safetensors"):
+            raise KardError(f"encoder {folder}: its weights are damaged ({error})") from None
+        raise
+
+
+def training_rows(
+    pools: Sequence[Candidates], queries: Mapping[str, str], texts: Mapping[str, str], settings: Settings, seed: int
+) -> list[tuple[str, list[str], list[float]]]:
+    """(question, sampled passages, rho(d | r)) for each rationale, sampled anew for each epoch and shuffled.
+
+    Args:
+        pools: unions of Eq. 3; ``key`` is ``question#rationale``.
+        queries: the test-time query of each question, by question id.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(settings.reranker_epochs):
+        epoch = []
+        for pool in pools:
+            passages, scores = sample_pool(pool, settings.pool, rng)
+            epoch.append((queries[pool.key.rpartition("#")[0]], [texts[i] for i in passages], scores))
+        rows += [epoch[i] for i in rng.permutation(len(epoch))]
+    return rows
+
+
+def train_reranker(
+    rows: Sequence[tuple[str, list[str], list[float]]], settings: Settings, seed: int, out: Path, work: Path
+) -> list[dict[str, float]]:
+    """Minimise Eq. 3 over the rows, in their order; linear schedule with 5 % warm-up.
+
+    Returns:
+        The loss curve: rows with ``step`` and ``loss`` (KL in nats).
+    """
+    set_seed(seed)
+    late = settings.reranker_form == "late-interaction"
+    model = load_late_interaction(settings.encoder) if late else load_cross_encoder(settings.encoder)
+    if late:
+        loss = LateInteractionLoss(model, student_temperature=settings.tau2, teacher_temperature=settings.tau1)
+    else:
+        loss = CrossEncoderLoss(model, settings.tau2)
+    kinds = (MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments, _columns) if late else (
+        CrossEncoderTrainer, CrossEncoderTrainingArguments, _lists)  # fmt: skip
+    trainer_kind, arguments_kind, table = kinds
+    trainer = trainer_kind(
+        model=model,
+        args=arguments_kind(output_dir=str(work), **_arguments(settings, seed)),
+        train_dataset=table(rows, settings),
+        loss=loss,
+        callbacks=[SaveByTime()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.is_dir() else None)
+    model.save_pretrained(str(out))
+    return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
+
+
+def _columns(rows: Sequence[tuple[str, list[str], list[float]]], settings: Settings) -> Dataset:
+    columns: dict[str, list[Any]] = {"query": [row[0] for row in rows]}
+    for j in range(settings.pool):
+        columns[f"passage_{j}"] = [row[1][j] for row in rows]
+    return Dataset.from_dict(columns | {"label": [row[2] for row in rows]})
+
+
+def _lists(rows: Sequence[tuple[str, list[str], list[float]]], settings: Settings) -> Dataset:
+    labels = [[score / settings.tau1 for score in row[2]] for row in rows]
+    return Dataset.from_dict({"query": [r[0] for r in rows], "passages": [r[1] for r in rows], "labels": labels})
+
+
+def _arguments(settings: Settings, seed: int) -> dict[str, Any]:
+    on_gpu = device().type == "cuda"
+    return dict(
+        learning_rate=settings.reranker_lr, lr_scheduler_type="linear", warmup_steps=0.05, num_train_epochs=1,
+        per_device_train_batch_size=settings.reranker_batch, train_sampling_strategy="sequential",
+        save_strategy="no", save_total_limit=1, logging_steps=10, seed=seed, data_seed=seed, use_cpu=not on_gpu,
+        bf16=on_gpu and torch.cuda.is_bf16_supported(), report_to="none", disable_tqdm=True, log_level="error",
+        dataloader_pin_memory=False,
+    )  # fmt: skip
+
+
+def _sorted(group: Candidates, scores: Sequence[float]) -> Candidates:
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], group.passages[i]))
+    return Candidates(
+        key=group.key,
+        passages=tuple(group.passages[i] for i in order),
+        scores=tuple(float(scores[i]) for i in order),
+    )

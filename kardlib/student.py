@@ -1,0 +1,154 @@
+"""Training a student: Eq. 1 (without passages) and Eq. 2 (with), through transformers' trainers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from .models import device, is_encoder_decoder, load_student, load_tokenizer
+
+CHECKPOINT_SECONDS = 25
+"""A killed training repeats less than this much, plus the time of a step."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training pair: a prompt and what the student should write."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Of student training; the learning rate is constant, there is no weight decay (METHOD 3)."""
+
+    lr: float
+    epochs: int
+    batch: int
+    source_tokens: int
+    target_tokens: int
+
+
+def train_student(
+    base: str, pairs: Sequence[Pair], hyper: Hyperparameters, seed: int, out: Path, work: Path
+) -> list[dict[str, float]]:
+    """Fine-tune all weights of a base model on prompts and targets.
+
+    The loss is the mean negative log-likelihood per target token of each batch; nothing but target tokens counts.
+
+    Args:
+        base: name or folder of the base model.
+        seed: of the order of the examples.
+        out: folder for the model and its tokenizer.
+        work: folder for checkpoints; a killed training goes on from there to the same weights.
+
+    Returns:
+        The loss curve: rows with ``step`` and ``loss``.
+    """
+    set_seed(seed)
+    tokenizer = load_tokenizer(base)
+    seq2seq = is_encoder_decoder(base)
+    encode = encode_seq2seq if seq2seq else encode_causal
+    rows = [encode(tokenizer, pair, hyper) for pair in pairs]
+    rows.sort(key=lambda row: -row["length"])  # the trainer's sampler shuffles; ties in length keep this order
+    trainer = Trainer(
+        model=load_student(base),
+        args=_arguments(hyper, seed, work),
+        train_dataset=rows,
+        data_collator=collator(tokenizer, seq2seq),
+        callbacks=[SaveByTime()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.is_dir() else None)
+    trainer.model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
+
+
+def _arguments(hyper: Hyperparameters, seed: int, work: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(work),
+        learning_rate=hyper.lr,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        num_train_epochs=hyper.epochs,
+        per_device_train_batch_size=hyper.batch,
+        train_sampling_strategy="group_by_length",
+        save_strategy="no",
+        save_total_limit=1,
+        logging_steps=10,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=device().type == "cpu",
+        bf16=device().type == "cuda" and torch.cuda.is_bf16_supported(),
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        log_level="error",
+    )
+
+
+class SaveByTime(TrainerCallback):
+    """Checkpoints by the clock, not by steps, so that a kill costs about the same on any machine."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._last = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if time.monotonic() - self._last > CHECKPOINT_SECONDS and state.global_step < state.max_steps:
+            self._last = time.monotonic()
+            control.should_save = True
+        return control
+
+
+def encode_seq2seq(tokenizer: Any, pair: Pair, hyper: Hyperparameters) -> dict[str, Any]:
+    """Token ids of source and target. The prompt builder has already made the source fit."""
+    source = tokenizer(pair.source, truncation=True, max_length=hyper.source_tokens).input_ids
+    labels = tokenizer(text_target=pair.target, truncation=True, max_length=hyper.target_tokens).input_ids
+    return {"input_ids": source, "labels": labels, "length": len(source) + len(labels)}
+
+
+def encode_causal(tokenizer: Any, pair: Pair, hyper: Hyperparameters) -> dict[str, Any]:
+    """Source and target in one sequence; labels are -100 over the source."""
+    source = causal_prompt(tokenizer, pair.source, hyper.source_tokens)
+    target = tokenizer(" " + pair.target, add_special_tokens=False).input_ids[: hyper.target_tokens - 1]
+    target = [*target, tokenizer.eos_token_id]
+    ids = source + target
+    return {"input_ids": ids, "labels": [-100] * len(source) + target, "length": len(ids)}
+
+
+def causal_prompt(tokenizer: Any, text: str, max_tokens: int) -> list[int]:
+    """Ids of a prompt for a causal student: with the start token that its tokenizer puts, without an end token."""
+    ids = tokenizer(text).input_ids
+    if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+        ids = ids[:-1]
+    return ids[-max_tokens:]
+
+
+def collator(tokenizer: Any, seq2seq: bool) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+    """Pads a batch to its own longest row; padding counts neither as input nor in the loss."""
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        inputs = _pad([row["input_ids"] for row in rows], tokenizer.pad_token_id, left=not seq2seq)
+        labels = _pad([row["labels"] for row in rows], -100, left=not seq2seq)
+        mask = _pad([[1] * len(row["input_ids"]) for row in rows], 0, left=not seq2seq)
+        return {"input_ids": inputs, "attention_mask": mask, "labels": labels}
+
+    return collate
+
+
+def _pad(rows: Sequence[list[int]], value: int, left: bool) -> torch.Tensor:
+    width = max(len(row) for row in rows)
+    return torch.tensor([([value] * (width - len(r)) + r) if left else (r + [value] * (width - len(r))) for r in rows])
