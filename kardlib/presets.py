@@ -23,6 +23,8 @@ class Settings(BaseModel):
         size: ``full``, or ``smoke`` (a fraction of the questions and steps, to see that everything runs).
         student, encoder: names of shipped models, names on the hub, or folders.
         teacher: ``scripted`` (mini), ``annotations`` (the set's own human rationales).
+        answers: how a greedily written text becomes an option: ``free``, parsed from the text as it is, or ``scored``,
+            the option that the student finds most likely after its own rationale. The same for every method.
         l: rationales asked of the teacher for each training question.
         k: passages that the student reads.
         kappa_star: candidates of a test question that the reranker reads (kappa*).
@@ -44,6 +46,7 @@ class Settings(BaseModel):
     reranker_form: Literal["late-interaction", "cross-encoder"] = "late-interaction"
     teacher: Literal["scripted", "annotations"]
     filter: bool = True
+    answers: Literal["scored", "free"] = "free"
     l: int = Field(ge=1)  # noqa: E741  (the paper's letter)
     k: int = Field(ge=1)
     kappa_star: int = Field(ge=1)
@@ -84,6 +87,7 @@ _PAPER: dict[str, Any] = dict(
     seeds=(0, 1, 2), student_lr=1e-4, student_epochs=3, student_batch=32, source_tokens=512, target_tokens=256,
     reranker_lr=1e-4, reranker_epochs=3, reranker_batch=16,
 )  # fmt: skip
+_MINI["answers"] = _LAPTOP["answers"] = "scored"
 PRESETS: dict[str, dict[str, Any]] = {"mini": _MINI, "laptop": _LAPTOP, "paper": _PAPER}
 
 SPLIT_SIZES: dict[str, dict[str, int]] = {
@@ -111,6 +115,8 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
     given = {name: value for name, value in parameters.items() if value is False or value not in (0, "", [], (), None)}
     if not given.get("data_dir") and given.get("dataset", PRESETS[preset]["dataset"]) != "mini-medqa":
         given["data_dir"] = os.environ.get("KARD_DATA", "")
+    if given.get("data_dir"):  # a notebook's kernel may run in another folder
+        given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
     try:
         return Settings(**{"preset": preset, **PRESETS[preset], **given})
     except ValidationError as error:

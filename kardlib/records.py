@@ -85,7 +85,13 @@ class Rationale(Record):
 
 
 class Prediction(Record):
-    """One answer of one student to one question, with all that is needed to score it again."""
+    """One answer of one student to one question, with all that is needed to score it again.
+
+    Attributes:
+        answer: the text behind the answer mark, as written.
+        parsed: the option that this text names; None where it names none.
+        chosen: the option that counts: ``parsed``, or the likeliest one where options were scored.
+    """
 
     question_id: str
     method: str
@@ -94,6 +100,7 @@ class Prediction(Record):
     rationale: str
     answer: str
     parsed: int | None
+    chosen: int | None
     gold: int
     passages: tuple[str, ...] = ()
 

@@ -22,7 +22,7 @@ CAUTION = (
     "paper: the paper's own number for its own student and data set. here: what this run measured. "
     "A mini number stands beside the paper's, never in its column."
 )
-ORACLE = "† oracle: uses the gold answer of the test question, so it is a bound and no result."
+ORACLE = "† oracle: uses a rationale of the test question, which nobody has in earnest; a bound, no result."
 
 
 @dataclass(frozen=True)

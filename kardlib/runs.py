@@ -44,7 +44,7 @@ class ResultRow(BaseModel):
         ci95: lower and upper end of the 95 % interval, in percent.
         n: distinct questions.
         parse_failures: answers that named no option, counted over all seeds; None where nothing was parsed.
-        oracle: the row uses the gold answer at test time.
+        oracle: the row uses a rationale of the test question.
         predictions: file of raw predictions; stored relative to the root of the runs.
     """
 

@@ -1,0 +1,69 @@
+"""Looking at single questions in a notebook: queries, passages, rationales and answers as small HTML pages."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .mini import needed_facts
+from .prompts import question_block
+from .records import Passage, Prediction, Question
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+
+_TABLE = '<table style="text-align:left;vertical-align:top"><tbody>{rows}</tbody></table>'
+_LEFT = 'style="text-align:left;vertical-align:top"'
+
+
+def states_needed(experiment: Experiment, question: Question, passage_id: str) -> bool | None:
+    """Whether a passage states something that a question needs; None where only the world's maker would know."""
+    mini = experiment.data.mini
+    return None if mini is None else bool(mini.facts[passage_id] & needed_facts(mini.world, question))
+
+
+def side_by_side(
+    experiment: Experiment, question: Question, rationale: str, left: Sequence[Passage], right: Sequence[Passage]
+) -> str:
+    """Two rankings of one question next to each other; needed passages are bold and marked."""
+    heads = (f"question: {question_block(question)}", f"rationale: {rationale}")
+    rows = "<tr>" + "".join(f"<th {_LEFT}>{html.escape(head)}</th>" for head in heads) + "</tr>"
+    for a, b in zip(left, right, strict=True):
+        rows += "<tr>" + "".join(f"<td {_LEFT}>{_passage(experiment, question, p)}</td>" for p in (a, b)) + "</tr>"
+    return _TABLE.format(rows=rows)
+
+
+def _passage(experiment: Experiment, question: Question, passage: Passage) -> str:
+    text = html.escape(passage.text)
+    return f"<b>✓ {text}</b>" if states_needed(experiment, question, passage.id) else text
+
+
+def explorer(experiment: Experiment, question: Question, seed: int) -> str:
+    """One question and, for every method of the main table: its query, passages, rationale and answer."""
+    from .methods import METHODS
+
+    rows = f"<tr><th {_LEFT} colspan=4>{html.escape(question_block(question))}"
+    rows += f"<br>gold: {html.escape(question.answer_text)}</th></tr>"
+    rows += f"<tr>{''.join(f'<th {_LEFT}>{name}</th>' for name in ('method', 'passages', 'rationale', 'answer'))}</tr>"
+    for row in METHODS:
+        of_seed = seed if row.training else experiment.settings.seeds[0]
+        given = next(p for p in experiment.predictions(row.name, of_seed) if p.question_id == question.id)
+        query = {"none": "", "question": "found with the question", "reranker": "reranked",
+                 "oracle rationale": "found with the teacher's rationale"}[row.test_query]  # fmt: skip
+        rows += f"<tr><td {_LEFT}>{html.escape(row.name)}</td>{_answer(experiment, question, given, query)}</tr>"
+    return _TABLE.format(rows=rows)
+
+
+def _answer(experiment: Experiment, question: Question, given: Prediction, query: str) -> str:
+    by_id = {passage.id: passage for passage in experiment.data.passages}
+    read = "<br>".join(_passage(experiment, question, by_id[i]) for i in given.passages)
+    mark = "✓" if given.chosen == given.gold else "✗"
+    cells = (f"<i>{query}</i><br>{read}" if query else "-", html.escape(given.rationale) or "-")
+    return "".join(f"<td {_LEFT}>{cell}</td>" for cell in (*cells, f"{mark} {html.escape(_chosen(question, given))}"))
+
+
+def _chosen(question: Question, given: Prediction) -> str:
+    """The option that counts, and what was written instead where that names another or none."""
+    option = "no option" if given.chosen is None else question.options[given.chosen]
+    return option if given.parsed == given.chosen else f"{option} (written: {given.answer})"

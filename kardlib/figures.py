@@ -1,0 +1,111 @@
+"""The kit's figures: one style, colours that the colour-blind can tell apart, saved beside the run's record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from .runs import Run
+
+# Okabe and Ito's palette.
+COLOURS = {
+    "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00", "sky": "#56B4E9",
+    "purple": "#CC79A7", "grey": "#7F7F7F",
+}  # fmt: skip
+MARKERS = "osD^vPX"
+plt.rcParams.update(
+    {
+        "figure.dpi": 80, "savefig.dpi": 160, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True, "legend.frameon": False, "axes.titlesize": 10,
+        "axes.prop_cycle": plt.cycler(color=list(COLOURS.values())),
+    }
+)  # fmt: skip
+Whisker = tuple[float, float, float]
+"""A value with the lower and the upper end of its interval."""
+
+
+def save(run: Run, figure: Figure, name: str) -> Path:
+    """Write a figure to ``<run folder>/figures/<name>.png``; the notebook shows it too."""
+    path = run.folder / "figures" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight")
+    return path
+
+
+def bars(values: Mapping[str, float], xlabel: str, ylabel: str) -> Figure:
+    """One bar a name, its value written on top."""
+    figure, axes = plt.subplots(figsize=(5.5, 2.6))
+    drawn = axes.bar(list(values), list(values.values()), color=COLOURS["blue"], width=0.6)
+    axes.bar_label(drawn, fmt="%.0f", padding=2)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure
+
+
+def lines(
+    x: Iterable[float], curves: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, log: bool = False
+) -> Figure:
+    """One line a name, told apart by colour and by marker."""
+    figure, axes = plt.subplots(figsize=(5.5, 2.8))
+    places = list(x)
+    for marker, (name, values) in zip(MARKERS, curves.items(), strict=False):
+        axes.plot(places[: len(values)], values, marker=marker, markersize=4, linewidth=1.4, label=name)
+    if log:
+        axes.set_xscale("log")
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend()
+    return figure
+
+
+def grouped_bars(
+    groups: Sequence[str], series: Mapping[str, Sequence[Whisker]], ylabel: str, xlabel: str = ""
+) -> Figure:
+    """Bars side by side in each group, with intervals as whiskers."""
+    figure, axes = plt.subplots(figsize=(6, 2.8))
+    width = 0.8 / len(series)
+    for number, (name, values) in enumerate(series.items()):
+        middle = np.array([value for value, _, _ in values])
+        ends = np.array([[value - low, high - value] for value, low, high in values]).T
+        places = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
+        hatch = ("", "//", "..", "xx")[number % 4]
+        axes.bar(places, middle, width * 0.92, yerr=np.maximum(ends, 0), capsize=2, label=name, hatch=hatch)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def dots(
+    names: Sequence[str], here: Sequence[Whisker], paper: Sequence[float | None], chance: float | None = None
+) -> Figure:
+    """The paper's numbers and ours in two panels side by side, never on one axis."""
+    figure, panels = plt.subplots(1, 2, figsize=(8, 0.38 * len(names) + 1.0), sharey=True)
+    rows = np.arange(len(names))[::-1]
+    known = [(row, value) for row, value in zip(rows, paper, strict=True) if value is not None]
+    panels[0].plot([v for _, v in known], [r for r, _ in known], "D", color=COLOURS["grey"])
+    panels[0].set(title="paper", xlabel="accuracy (%)")
+    ends = np.array([[value - low, high - value] for value, low, high in here]).T
+    values = [value for value, _, _ in here]
+    panels[1].errorbar(values, rows, xerr=np.maximum(ends, 0), fmt="o", capsize=3, color=COLOURS["blue"])
+    panels[1].set(title="here, 95 % interval", xlabel="accuracy (%)")
+    if chance is not None:
+        panels[1].axvline(chance, color=COLOURS["vermilion"], linestyle=":", label="chance")
+        panels[1].legend(fontsize=8)
+    panels[0].set_yticks(rows, names)
+    figure.tight_layout()
+    return figure
+
+
+def word_bars(words: Sequence[tuple[str, str, float]], title: str) -> Figure:
+    """For each token of a question, how well its best token of a passage matches it (cosine)."""
+    figure, axes = plt.subplots(figsize=(0.24 * len(words) + 1, 2.6))
+    axes.bar(range(len(words)), [value for _, _, value in words], color=COLOURS["sky"])
+    labels = [word if word == match else f"{word} → {match}" for word, match, _ in words]
+    axes.set_xticks(range(len(words)), labels, rotation=90, fontsize=7)
+    axes.set(ylabel="cosine")
+    axes.set_title(title, fontsize=8)
+    return figure

@@ -1,0 +1,39 @@
+"""What every notebook does first: resolve its parameters, open its run, set up the experiment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .experiment import Experiment
+from .presets import Settings, resolve
+from .runs import Run, open_run
+
+
+def open_notebook(notebook: str, namespace: Mapping[str, Any], extra: Sequence[str] = ()) -> tuple[Run, Experiment]:
+    """Open the run of a notebook.
+
+    Args:
+        notebook: name without ``.ipynb``.
+        namespace: the notebook's ``globals()``; the parameters are taken from it by name.
+        extra: names of the notebook's own parameters, those that are no field of ``Settings``.
+
+    Returns:
+        The run, whose ``finish`` writes ``record.json``, and the experiment.
+
+    Raises:
+        KardError: a parameter's value is wrong.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    parameters = {name: namespace[name] for name in Settings.model_fields if name in namespace and name != "preset"}
+    settings = resolve(namespace["preset"], **parameters)
+    run = open_run(notebook, settings, extra={name: namespace[name] for name in extra})
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # as the jobs do, so that a number does not depend on where it was computed
+    return run, Experiment(settings)

@@ -1,0 +1,100 @@
+"""Scores: accuracy with parse failures and intervals, hits@k, paired differences. Values are in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from .errors import KardError
+from .records import Prediction
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean over seeds with its interval over questions.
+
+    Attributes:
+        value: mean over seeds, in percent.
+        sd: standard deviation over seeds (0 for one seed), in percent points.
+        seeds: the value of each seed.
+        ci95: bootstrap interval over questions, seeds nested in them.
+        n: distinct questions.
+        parse_failures: answers that named no option, over all seeds.
+    """
+
+    value: float
+    sd: float
+    seeds: list[float]
+    ci95: list[float]
+    n: int
+    parse_failures: int = 0
+
+
+def score(table: np.ndarray, parse_failures: int = 0) -> Score:
+    """Score a table of outcomes, shape ``(seeds, questions)``, 1 for right and 0 for wrong."""
+    if table.ndim != 2 or not table.size:
+        raise KardError("nothing to score: there are no predictions")
+    seeds = [float(100 * row.mean()) for row in table]
+    return Score(
+        value=float(np.mean(seeds)),
+        sd=float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0,
+        seeds=seeds,
+        ci95=interval(table.mean(axis=0)),
+        n=table.shape[1],
+        parse_failures=parse_failures,
+    )
+
+
+def interval(per_question: np.ndarray) -> list[float]:
+    """95 % percentile bootstrap of the mean over questions, in percent; seeds are already averaged per question."""
+    if np.ptp(per_question) == 0 or len(per_question) < 2:
+        return [float(100 * per_question.mean())] * 2
+    result = stats.bootstrap(
+        (per_question,), np.mean, n_resamples=RESAMPLES, method="percentile", batch=100, rng=np.random.default_rng(0)
+    )
+    return [100 * float(result.confidence_interval.low), 100 * float(result.confidence_interval.high)]
+
+
+def outcomes(runs: Sequence[Sequence[Prediction]]) -> np.ndarray:
+    """Right or wrong, shape ``(seeds, questions)``; every run must answer the same questions, in any order."""
+    ids = sorted(p.question_id for p in runs[0])
+    rows = []
+    for run in runs:
+        by_id = {p.question_id: float(p.chosen == p.gold) for p in run}
+        if sorted(by_id) != ids:
+            raise KardError("predictions of different seeds do not answer the same questions")
+        rows.append([by_id[i] for i in ids])
+    return np.array(rows)
+
+
+def accuracy(runs: Sequence[Sequence[Prediction]]) -> Score:
+    """Accuracy of one method over seeds; an answer without an option is wrong, texts that name none are counted."""
+    failures = sum(p.parsed is None for run in runs for p in run)
+    return score(outcomes(runs), failures)
+
+
+def hits_at(ranking: Sequence[str], truth: Sequence[str], k: int) -> bool:
+    """hits@k: whether at least one truth passage is among the first k."""
+    return bool(set(ranking[:k]) & set(truth))
+
+
+def hits(rankings: Sequence[Mapping[str, Sequence[str]]], truth: Mapping[str, Sequence[str]], k: int) -> np.ndarray:
+    """hits@k of every question, shape ``(seeds, questions)``, in the order of ``truth``."""
+    return np.array([[float(hits_at(run[i], truth[i], k)) for i in truth] for run in rankings])
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> Score:
+    """Paired difference of two tables of outcomes over the same questions, first minus second.
+
+    With one row on one side (a method without training) it is compared with every seed of the other.
+    """
+    rows = max(len(first), len(second))
+    if first.shape[1:] != second.shape[1:] or {len(first), len(second)} - {1, rows}:
+        raise KardError(f"outcomes of shapes {first.shape} and {second.shape} cannot be paired")
+    gap = np.broadcast_to(first, (rows, first.shape[1])) - np.broadcast_to(second, (rows, second.shape[1]))
+    return score(np.asarray(gap))
