@@ -34,12 +34,19 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp gives files to their owner alone
         os.replace(temporary, path)
     except OSError as error:
         raise KardError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def fingerprint(*parts: Any) -> str:
