@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class Phase:
     Attributes:
         steps: optimiser steps; the learning rate rises over the first 300 at most and then falls linearly to 5 %.
         names: the inventory of names (see :mod:`kardlib.names`).
+        keep: share of the encoder's chosen places that show their own token instead of a mask: it makes the vectors of
+            unmasked tokens hold what the token is, without which late interaction cannot match names.
         warm: whether it starts with the easy stages of the stream: copying, then one or two passages.
     """
 
@@ -44,6 +47,7 @@ class Phase:
     lr: float
     names: Inventory = "pretraining"
     warm: bool = False
+    keep: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,9 @@ RECIPES: dict[str, Recipe] = {
     "mini-t5-large": Recipe("seq2seq", layers=3, heads=6, hidden=768, phases=_GROWN, grown_from="mini-t5-base"),
     "mini-t5-xl": Recipe("seq2seq", layers=4, heads=8, hidden=1024, phases=_GROWN, grown_from="mini-t5-base"),
     "mini-opt": Recipe("causal", layers=4, heads=4, hidden=512, phases=(Phase(4000, 2e-3, warm=True),)),
-    "mini-bert": Recipe("encoder", layers=2, heads=4, hidden=512, phases=(Phase(2000, 2e-3),)),
+    "mini-bert": Recipe(
+        "encoder", layers=2, heads=4, hidden=512, phases=(Phase(2000, 2e-3), Phase(1000, 1e-3, keep=0.4))
+    ),
 }
 
 
@@ -131,7 +137,7 @@ def batches(recipe: Recipe, number: int = 0, pool: int = 24) -> Iterator[dict[st
     encode: dict[Role, Callable[[list[Example], Any, random.Random], dict[str, Tensor]]] = {
         "seq2seq": _seq2seq_batch,
         "causal": _causal_batch,
-        "encoder": _masked_batch,
+        "encoder": partial(_masked_batch, keep=phase.keep),
     }
     rng = random.Random(recipe.seed + number)
     total = phase.steps * recipe.batch if phase.warm else 0
@@ -161,12 +167,13 @@ def _causal_batch(examples: list[Example], tokenizer: Any, rng: random.Random) -
     return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": labels}
 
 
-def _masked_batch(examples: list[Example], tokenizer: Any, rng: random.Random) -> dict[str, Tensor]:
+def _masked_batch(examples: list[Example], tokenizer: Any, rng: random.Random, keep: float) -> dict[str, Tensor]:
     batch = tokenizer([e.source for e in examples], padding=True, return_tensors="pt")
     draw = torch.rand(batch.input_ids.shape, generator=torch.Generator().manual_seed(rng.randrange(2**31)))
     masked = (draw < 0.2) & (batch.attention_mask == 1) & (batch.input_ids >= 6)
     labels = batch.input_ids.masked_fill(~masked, -100)
-    inputs = batch.input_ids.masked_fill(masked, tokenizer.mask_token_id)
+    hidden = masked & (draw < 0.2 * (1 - keep))
+    inputs = batch.input_ids.masked_fill(hidden, tokenizer.mask_token_id)
     return {"input_ids": inputs, "attention_mask": batch.attention_mask, "labels": labels}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import get_last_checkpoint
 
 from .models import device, is_encoder_decoder, load_student, load_tokenizer
@@ -58,11 +59,11 @@ def train_student(
     seq2seq = is_encoder_decoder(base)
     encode = encode_seq2seq if seq2seq else encode_causal
     rows = [encode(tokenizer, pair, hyper) for pair in pairs]
-    rows.sort(key=lambda row: -row["length"])  # the trainer's sampler shuffles; ties in length keep this order
+    order = epoch_orders([row["length"] for row in rows], hyper, seed)
     trainer = Trainer(
         model=load_student(base),
         args=_arguments(hyper, seed, work),
-        train_dataset=rows,
+        train_dataset=[rows[i] for i in order],
         data_collator=collator(tokenizer, seq2seq),
         callbacks=[SaveByTime()],
     )
@@ -73,15 +74,26 @@ def train_student(
     return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
 
 
+def epoch_orders(lengths: Sequence[int], hyper: Hyperparameters, seed: int) -> list[int]:
+    """Indices of all epochs, one after the other, rows of about equal length together.
+
+    The trainer's own sampler draws each epoch from the state of torch's generator, which a resumed training has not:
+    from the second epoch on it would see other batches than the one that was not killed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    epochs = (get_length_grouped_indices(lengths, hyper.batch, generator=generator) for _ in range(hyper.epochs))
+    return [i for epoch in epochs for i in epoch]
+
+
 def _arguments(hyper: Hyperparameters, seed: int, work: Path) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
         learning_rate=hyper.lr,
         lr_scheduler_type="constant",
         weight_decay=0.0,
-        num_train_epochs=hyper.epochs,
+        num_train_epochs=1,  # the data set holds all epochs
         per_device_train_batch_size=hyper.batch,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",
         save_strategy="no",
         save_total_limit=1,
         logging_steps=10,
