@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from tiny import save_random
+
+from kardlib.bm25 import BM25
+from kardlib.mini import MiniSet, make_mini_medqa
+from kardlib.pretrain import SMALL_WORLD
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -15,3 +23,33 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("KARD_DATA names no folder with the real question sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mini() -> MiniSet:
+    """A small mini set of the development inventory."""
+    return make_mini_medqa(11, "development", {"train": 60, "dev": 20, "test": 20}, SMALL_WORLD)
+
+
+@pytest.fixture(scope="session")
+def search(mini: MiniSet) -> BM25:
+    """BM25 over the passages of ``mini``."""
+    return BM25(mini.passages)
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a random T5 of one layer."""
+    return save_random("seq2seq", tmp_path_factory.mktemp("models") / "tiny-t5")
+
+
+@pytest.fixture(scope="session")
+def tiny_opt(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a random OPT of one layer."""
+    return save_random("causal", tmp_path_factory.mktemp("models") / "tiny-opt")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a random BERT of one layer."""
+    return save_random("encoder", tmp_path_factory.mktemp("models") / "tiny-bert")

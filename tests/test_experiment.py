@@ -1,0 +1,469 @@
+"""The pipeline: what each step depends on, what a test question may never see, and a whole run at the smallest size."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from kardlib import experiment as experiment_module
+from kardlib import jobs, student, tables
+from kardlib.candidates import question_candidates, rationale_candidates
+from kardlib.errors import KardError
+from kardlib.experiment import Experiment, training_name
+from kardlib.generate import Generator
+from kardlib.jobs import Job, run_jobs
+from kardlib.methods import KARD, METHODS, TRAININGS, Method, method
+from kardlib.predict import predict
+from kardlib.presets import SPLIT_SIZES, Settings, resolve
+from kardlib.prompts import build_prompt, build_target, parse_answer, query_of
+from kardlib.records import Prediction
+from kardlib.runs import PAPER_CSV
+from kardlib.store import fingerprint
+
+SIZES = {"train": 12, "dev": 4, "test": 6}
+NAMES = [row.name for row in METHODS]
+OWN_ROW = "Base model with passages, untrained"
+KARD_ROWS = [row for row in METHODS if row.training == KARD]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def smallest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs in a folder of their own, one process, a handful of questions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KARD_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("KARD_WORKERS", "1")
+        patch.setitem(SPLIT_SIZES, "smoke", SIZES)
+        patch.setattr(jobs, "_experiments", {})
+        yield
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_t5: str, tiny_bert: str) -> Settings:
+    return resolve(
+        "mini", size="smoke", inventory="development", student=tiny_t5, encoder=tiny_bert, seeds=(0,), filter=False,
+        l=2, k=3, kappa_star=20, kappa1=4, kappa2=6, pool=4, student_epochs=1, student_batch=8, reranker_epochs=1,
+        source_tokens=110, target_tokens=16,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def experiment(settings: Settings) -> Experiment:
+    return Experiment(settings)
+
+
+@pytest.fixture(scope="module")
+def finished(experiment: Experiment) -> dict[str, bool]:
+    """Predictions of all rows; for each, whether anything asked for the teacher's rationales of test questions."""
+    asked: list[bool] = []
+    real = Experiment.rationales
+
+    def watched(self: Experiment, show_gold: bool = True) -> Any:
+        asked.append(not show_gold)
+        return real(self, show_gold)
+
+    result = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Experiment, "rationales", watched)
+        for row in sorted(METHODS, key=lambda row: row.oracle):
+            asked.clear()
+            experiment.predictions(row.name, 0)
+            result[row.name] = any(asked)
+    return result
+
+
+def fresh(experiment: Experiment, **change: Any) -> Experiment:
+    """The same experiment with other data in its hands."""
+    other = copy.copy(experiment)
+    other.__dict__.update(change)
+    return other
+
+
+# --- the methods ------------------------------------------------------------------------------------------------------
+
+
+def test_methods_are_named_as_in_the_papers_tables() -> None:
+    with open(PAPER_CSV, newline="", encoding="utf-8") as file:
+        known = {row["method"] for row in csv.DictReader(file)}
+    assert len(set(NAMES)) == len(NAMES)
+    assert {name for name in NAMES if name not in known} == {OWN_ROW}
+
+
+def test_oracle_rows_are_those_that_use_a_test_rationale() -> None:
+    for row in METHODS:
+        assert row.oracle == (row.test_query == "oracle rationale" or row.forced_rationale)
+        assert row.training is None or row.cue == row.training.target, "asked for what was trained"
+    assert {row.oracle for row in METHODS} == {True, False}
+
+
+def test_kard_is_trained_with_the_rationale_as_query_and_tested_with_three_others() -> None:
+    assert KARD.query == "rationale" and KARD.target == "rationale"
+    assert [row.test_query for row in KARD_ROWS] == ["question", "reranker", "oracle rationale"]
+    assert {training_name(row) for row in METHODS if row.training} == set(TRAININGS)
+
+
+def test_a_misspelt_method_is_one_line() -> None:
+    with pytest.raises(KardError, match=r"did you mean 'KARD \(BM25\)'"):
+        method("KARD (BM2)")
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def fingerprints(settings: Settings) -> dict[str, str]:
+    """The key of every step, by a short name."""
+    one = Experiment(settings)
+    keys = {"rationales": one.key("rationales"), "test rationales": one.key("rationales", show_gold=False)}
+    keys |= {"pools": one.key("pools")} | {step: one.key(step, seed=0) for step in ("reranker", "reranked")}
+    keys |= {f"student {name}": one.key("student", training=name, seed=0) for name in TRAININGS}
+    keys |= {name: one.key("predictions", name=name, seed=0) for name in NAMES}
+    return {name: fingerprint(key) for name, key in keys.items()}
+
+
+def changed(settings: Settings, **change: Any) -> set[str]:
+    before, after = fingerprints(settings), fingerprints(settings.model_copy(update=change))
+    return {name for name in before if before[name] != after[name]}
+
+
+STUDENTS = {f"student {name}" for name in TRAININGS}
+TRAINED = {row.name for row in METHODS if row.training}
+RERANKED = {"reranker", "reranked", "KARD (Reranker)"}
+READS = {"student KARD", "student KA Fine-tuning", "KA Fine-tuning", OWN_ROW, *(row.name for row in KARD_ROWS)}
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (dict(k=2), READS),
+        (dict(tau1=1.0), RERANKED),
+        (dict(tau2=2.0), RERANKED),
+        (dict(reranker_lr=1e-4), RERANKED),
+        (dict(reranker_form="cross-encoder"), RERANKED),
+        (dict(kappa_star=30), RERANKED - {"reranker"}),
+        (dict(kappa1=5), {"pools", *RERANKED}),
+        (dict(student_lr=1e-4), STUDENTS | TRAINED),
+        (dict(student_epochs=2), STUDENTS | TRAINED),
+        (dict(answers="free"), set(NAMES)),
+        (dict(seeds=(0, 1, 2)), set()),
+    ],
+    ids=str,
+)
+def test_a_change_remakes_what_depends_on_it(settings: Settings, change: dict[str, Any], expected: set[str]) -> None:
+    assert changed(settings, **change) == expected
+
+
+def test_l_and_the_filter_reach_everything_that_learns(settings: Settings) -> None:
+    learns = STUDENTS | TRAINED | RERANKED | {"pools"}
+    assert changed(settings, l=3) >= learns | {"rationales"} and "test rationales" not in changed(settings, l=3)
+    assert changed(settings, filter=True) >= learns and "rationales" not in changed(settings, filter=True)
+
+
+def test_another_world_remakes_everything(settings: Settings) -> None:
+    for change in (dict(world=2), dict(inventory="reported"), dict(size="full")):
+        assert changed(settings, **change) == set(fingerprints(settings))
+
+
+@pytest.mark.parametrize(
+    "module, expected",
+    [
+        ("reranker", RERANKED),
+        ("student", STUDENTS | TRAINED),
+        ("generate", set(NAMES)),
+        ("prompts", STUDENTS | set(NAMES)),
+        ("teacher", None),
+    ],
+)
+def test_a_change_of_the_code_remakes_what_it_makes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, module: str, expected: set[str] | None
+) -> None:
+    """None stands for everything."""
+    before, real = fingerprints(settings), experiment_module.hash_file
+    monkeypatch.setattr(
+        experiment_module, "hash_file", lambda path: "new" if path.name == f"{module}.py" else real(path)
+    )
+    after = fingerprints(settings)
+    assert {name for name in before if before[name] != after[name]} == (set(before) if expected is None else expected)
+
+
+def test_seed_split_and_decoding_have_artefacts_of_their_own(experiment: Experiment) -> None:
+    for step, base in (("student", dict(training="KARD", seed=0)), ("reranker", dict(seed=0))):
+        assert experiment.key(step, **base) != experiment.key(step, **(base | {"seed": 1}))
+    base = dict(name="KARD (Reranker)", seed=0)
+    variants = [base, base | {"seed": 1}, base | {"split": "dev"}, base | {"decoding": "vote5"}]
+    assert len({fingerprint(experiment.key("predictions", **v)) for v in variants}) == 4
+
+
+def test_a_models_weights_count_and_its_place_does_not(settings: Settings, tiny_t5: str, tmp_path: Path) -> None:
+    moved, retrained = tmp_path / "moved" / "tiny-t5", tmp_path / "retrained" / "tiny-t5"
+    for folder in (moved, retrained):
+        shutil.copytree(tiny_t5, folder)
+    weights = load_file(retrained / "model.safetensors")
+    next(iter(weights.values())).flatten()[0] += 1
+    save_file(weights, retrained / "model.safetensors", {"format": "pt"})
+    assert changed(settings, student=str(moved)) == set()
+    assert changed(settings, student=str(retrained)) == STUDENTS | set(NAMES)
+
+
+def test_the_three_kard_rows_share_one_student(experiment: Experiment, finished: dict[str, bool]) -> None:
+    keys = {fingerprint(experiment.key("student", training=training_name(row), seed=0)) for row in KARD_ROWS}
+    assert len(KARD_ROWS) == 3 and len(keys) == 1
+    made = [path for path in (experiment.root / "student").iterdir() if path.is_dir()]
+    assert len(made) == len(TRAININGS)
+
+
+# --- what a test question may never see -------------------------------------------------------------------------------
+
+
+def test_only_oracle_rows_ask_for_rationales_of_test_questions(finished: dict[str, bool]) -> None:
+    assert finished == {row.name: row.oracle for row in METHODS}
+
+
+class Recorder:
+    """Stands for a student: keeps what it is shown, answers nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.prompts: list[str] = []
+        self.scored: list[Any] = []
+        monkeypatch.setattr(Generator, "greedy", self.greedy)
+        monkeypatch.setattr(Generator, "likeliest", self.likeliest)
+
+    def greedy(self, prompts: list[str], forced: list[str] | None = None) -> list[str]:
+        self.prompts = list(prompts)
+        return [f"perhaps {i}" for i in range(len(prompts))]
+
+    def likeliest(self, *given: list[Any]) -> list[int]:
+        self.scored = [list(part) for part in given]
+        return [0] * len(given[0])
+
+
+def shown(experiment: Experiment, row: Method, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All texts that the student of a row gets to see: prompts, and what the options are scored behind."""
+    recorder = Recorder(monkeypatch)
+    predict(experiment, row, 0, "greedy", "test")
+    assert recorder.scored[0] == recorder.prompts
+    assert recorder.scored[2] == [q.options for q in experiment.data.test]
+    begin = "" if row.cue == "answer" else "perhaps {} So the answer is"
+    assert recorder.scored[1] == [begin.format(i) for i in range(len(recorder.prompts))]
+    return recorder.prompts
+
+
+@pytest.mark.parametrize("row", METHODS, ids=lambda row: row.name)
+def test_prompts_do_not_depend_on_the_gold_answer(
+    experiment: Experiment, finished: dict[str, bool], monkeypatch: pytest.MonkeyPatch, row: Method
+) -> None:
+    moved = [q.model_copy(update={"answer": (q.gold + 1) % 4, "meta": {}}) for q in experiment.data.test]
+    other = fresh(experiment, data=replace(experiment.data, test=moved))
+    first = shown(experiment, row, monkeypatch)
+    assert first == shown(other, row, monkeypatch) and len(set(first)) == SIZES["test"]
+
+
+def test_test_passages_of_the_bm25_row_are_found_with_the_question(
+    experiment: Experiment, finished: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries: list[str] = []
+    engine = copy.copy(experiment.search)
+    monkeypatch.setattr(engine, "scores", lambda query: queries.append(query) or experiment.search.scores(query))
+    shown(fresh(experiment, search=engine), method("KARD (BM25)"), monkeypatch)
+    assert queries == [query_of(q) for q in experiment.data.test]
+
+
+SAME_QUERIES = {("none", "none"), ("question", "question"), ("rationale", "oracle rationale")}
+AGREE = [row for row in METHODS if row.training and (row.training.query, row.test_query) in SAME_QUERIES]
+
+
+@pytest.mark.parametrize("row", [row for row in AGREE if not row.forced_rationale], ids=lambda row: row.name)
+def test_training_and_test_prompts_are_the_same_for_the_same_passages(
+    experiment: Experiment, finished: dict[str, bool], monkeypatch: pytest.MonkeyPatch, row: Method
+) -> None:
+    """The training questions as test questions, their training rationales as the oracle's."""
+    told = {r.question_id: r for r in experiment.rationales() if r.index == 0}
+    monkeypatch.setattr(Experiment, "test_rationale", lambda self: told)
+    data = experiment.data
+    other = fresh(experiment, data=replace(data, train=data.test, test=data.train))
+    tokenizer = Generator(experiment.settings.student, 512, 8).tokenizer
+    pairs = experiment.training_pairs(row.training, lambda text: len(tokenizer.tokenize(text)))
+    first = {pair.source for pair in (pairs[:: experiment.settings.l] if row.training.target == "rationale" else pairs)}
+    assert first == set(shown(other, row, monkeypatch)) and len(first) == SIZES["train"]
+    if row.test_query != "none":
+        whole = {pair.source for pair in experiment.training_pairs(row.training)}
+        assert not first & whole, "nothing was cut: the source limit is too large for this test"
+
+
+# --- training pairs ---------------------------------------------------------------------------------------------------
+
+
+def test_kard_pairs_have_passages_found_with_their_own_rationale(experiment: Experiment) -> None:
+    by_id = {q.id: q for q in experiment.data.train}
+    pairs, told = experiment.training_pairs(KARD), experiment.rationales()
+    assert len(pairs) == len(told) == SIZES["train"] * experiment.settings.l
+    other = 0
+    for pair, r in zip(pairs, told, strict=True):
+        question = by_id[r.question_id]
+        found = rationale_candidates(experiment.search, r, experiment.settings.k).passages
+        assert pair.source == build_prompt(question, [experiment.texts[i] for i in found])
+        assert pair.target == build_target(question.answer_text, r.text)
+        other += found != question_candidates(experiment.search, question, experiment.settings.k).passages
+    assert other, "the question would have found the same passages"
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_pairs_hold_what_their_training_says(experiment: Experiment, name: str) -> None:
+    training = TRAININGS[name]
+    pairs = experiment.training_pairs(training)
+    assert len(pairs) == SIZES["train"] * experiment.settings.l
+    assert all((training.query == "none") == ("Passages:" not in pair.source) for pair in pairs)
+    answers = {build_target(q.answer_text, None) for q in experiment.data.train}
+    assert all((training.target == "answer") == (pair.target in answers) for pair in pairs)
+
+
+def test_the_filter_leaves_what_was_understood(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Experiment(settings.model_copy(update={"filter": True, "l": 3}))
+    told, by_id = one.rationales(), {q.id: q for q in one.data.train}
+    says = [by_id[r.question_id].answer_text if i % 2 else "?" for i, r in enumerate(told)]
+    monkeypatch.setattr(Generator, "greedy", lambda self, prompts, forced=None: says)
+    assert one.kept_rationales() == told[1::2] and one.verdicts().counts["no option"] == len(told[::2])
+    assert [pool.key for pool in one.pools()] == [f"{r.question_id}#{r.index}" for r in told[1::2]]
+    assert len(one.training_pairs(KARD)) == len(told[1::2])
+
+
+def test_a_filter_that_keeps_nothing_is_one_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Experiment(settings.model_copy(update={"filter": True, "l": 1}))
+    monkeypatch.setattr(Generator, "greedy", lambda self, prompts, forced=None: ["?"] * len(prompts))
+    with pytest.raises(KardError, match="filter=false"):
+        one.kept_rationales()
+
+
+def test_more_passages_than_there_are_is_one_line(settings: Settings) -> None:
+    with pytest.raises(KardError, match="passages only"):
+        Experiment(settings.model_copy(update={"k": 10**6})).data  # noqa: B018
+
+
+# --- predictions ------------------------------------------------------------------------------------------------------
+
+
+def predictions(experiment: Experiment, name: str, **arguments: Any) -> list[Prediction]:
+    return experiment.predictions(name, 0, **arguments)
+
+
+@pytest.mark.parametrize("row", METHODS, ids=lambda row: row.name)
+def test_every_row_answers_every_question_once(experiment: Experiment, finished: dict[str, bool], row: Method) -> None:
+    made = predictions(experiment, row.name)
+    assert [(p.question_id, p.gold) for p in made] == [(q.id, q.gold) for q in experiment.data.test]
+    assert {(p.method, p.seed, p.decoding) for p in made} == {(row.name, 0, "greedy")}
+    assert {len(p.passages) for p in made} == {0 if row.test_query == "none" else experiment.settings.k}
+    for p, q in zip(made, experiment.data.test, strict=True):
+        assert p.parsed == parse_answer(p.answer, q.options)
+        assert p.chosen in range(4), "options are scored: one of them always counts"
+
+
+def test_free_answers_are_what_was_written(experiment: Experiment, finished: dict[str, bool]) -> None:
+    free = Experiment(experiment.settings.model_copy(update={"answers": "free"}))
+    for name in ("Fine-tuning", "Reasoning Distillation"):
+        made, scored = free.predictions(name, 0), predictions(experiment, name)
+        assert all(p.chosen == p.parsed for p in made)
+        assert [(p.rationale, p.answer, p.parsed) for p in made] == [(p.rationale, p.answer, p.parsed) for p in scored]
+    assert Experiment(free.settings).folder("predictions", name=NAMES[1], seed=0, decoding="vote5") == (
+        experiment.folder("predictions", name=NAMES[1], seed=0, decoding="vote5")
+    )
+
+
+def test_each_row_reads_the_passages_of_its_query(experiment: Experiment, finished: dict[str, bool]) -> None:
+    told, k, search = experiment.test_rationale(), experiment.settings.k, experiment.search
+    found = {name: {p.question_id: p.passages for p in predictions(experiment, name)} for name in NAMES}
+    for q in experiment.data.test:
+        star = question_candidates(search, q, experiment.settings.kappa_star).passages
+        assert found["KARD (BM25)"][q.id] == found["KA Fine-tuning"][q.id] == star[:k]
+        assert found["KARD (Reranker)"][q.id] == experiment.reranked(0)[q.id].passages[:k]
+        assert sorted(experiment.reranked(0)[q.id].passages) == sorted(star)
+        oracle = rationale_candidates(search, told[q.id], k).passages
+        assert found["KARD (Silver Knowledge, oracle)"][q.id] == oracle
+    assert found["KARD (Reranker)"] != found["KARD (BM25)"] != found["KARD (Silver Knowledge, oracle)"]
+
+
+def test_the_teachers_rationale_is_put_in_the_students_mouth(experiment: Experiment, finished: dict[str, bool]) -> None:
+    told = experiment.test_rationale()
+    assert not any(r.saw_gold for r in told.values())
+    for p in predictions(experiment, "CoT from teacher (oracle)"):
+        assert p.rationale == told[p.question_id].text.lower()
+
+
+def test_votes_and_other_splits(experiment: Experiment, finished: dict[str, bool]) -> None:
+    made = predictions(experiment, "Fine-tuning", decoding="vote5")
+    assert len(made) == SIZES["test"] and {p.decoding for p in made} == {"vote5"}
+    on_dev = predictions(experiment, "Fine-tuning", split="dev")
+    assert [p.question_id for p in on_dev] == [q.id for q in experiment.data.dev]
+    with pytest.raises(KardError, match="nothing to vote on"):
+        predictions(experiment, "CoT from teacher (oracle)", decoding="vote5")
+    with pytest.raises(KardError, match="greedy and vote5"):
+        predictions(experiment, "Fine-tuning", decoding="beam")
+
+
+def test_a_finished_experiment_makes_nothing_again(
+    settings: Settings, finished: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("it was there")
+
+    for module, name in ((student, "train_student"), (Generator, "__init__")):
+        monkeypatch.setattr(module, name, forbidden)
+    again = Experiment(settings)
+    tables.make_main_table(again)
+    assert again.has("student", training="KARD", seed=0) and not again.has("student", training="KARD", seed=9)
+    with pytest.raises(AssertionError, match="it was there"):
+        run_jobs(settings, [Job("student", {"training": "KARD", "seed": 9})], "training")
+
+
+def test_tables_follow_from_predictions(experiment: Experiment, finished: dict[str, bool]) -> None:
+    rows = tables.main_rows(experiment)
+    assert [row.method for row in rows] == NAMES
+    for row in rows:
+        made = predictions(experiment, row.method)
+        assert row.value == pytest.approx(100 * sum(p.chosen == p.gold for p in made) / len(made))
+        assert row.n == SIZES["test"] and row.parse_failures == sum(p.parsed is None for p in made)
+        assert row.oracle == method(row.method).oracle and Path(row.predictions).is_file()
+    assert tables.compare(experiment, "KARD (BM25)", "KARD (BM25)").value == 0
+
+
+def test_hits_rise_with_k_and_truth_is_the_rationales_top_three(
+    experiment: Experiment, finished: dict[str, bool]
+) -> None:
+    told = experiment.test_rationale()
+    for question_id, truth in experiment.truth().items():
+        assert truth == rationale_candidates(experiment.search, told[question_id], 3).passages
+    rows = {(row.method, row.metric): row.value for row in tables.hits_rows(experiment)}
+    for name in ("BM25", "Reranker"):
+        values = [rows[name, f"hits@{k}"] for k in tables.HITS]
+        assert values == sorted(values) and 0 <= values[0] <= values[-1] <= 100
+
+
+def test_coverage_is_of_the_first_k_passages(experiment: Experiment, finished: dict[str, bool]) -> None:
+    everything = {q.id: tuple(experiment.texts) for q in experiment.data.test}
+    nothing = {q.id: () for q in experiment.data.test}
+    assert tables.coverage(experiment, everything, 10**6).mean() > 0.5
+    assert not tables.coverage(experiment, nothing, 3).any() and not tables.coverage(experiment, everything, 0).any()
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def test_workers_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, count in (("1", 1), ("3", 3), ("0", 1)):
+        monkeypatch.setenv("KARD_WORKERS", value)
+        assert jobs.workers() == count
+    monkeypatch.delenv("KARD_WORKERS")
+    assert 1 <= jobs.workers() <= jobs.MOST_WORKERS
+
+
+def test_jobs_cover_every_row_and_training_of_the_main_table(experiment: Experiment) -> None:
+    assert {job.arguments["name"] for job in tables.main_jobs(experiment)} == set(NAMES)
+    trained = {job.arguments.get("training") for job in tables.training_jobs(experiment)}
+    assert trained == {None, *TRAININGS}
+    votes = {job.arguments["name"] for job in tables.main_jobs(experiment, ["vote5"])}
+    assert votes == {row.name for row in METHODS if not row.forced_rationale}

@@ -1,0 +1,73 @@
+"""What the tests of models share: tiny random models, texts to train on, and a training that is killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kardlib import reranker, student
+from kardlib.base_models import Phase, Recipe, new_model
+from kardlib.mini_tokenizer import Role, make_tokenizer
+from kardlib.student import SaveByTime
+
+
+def recipe(role: Role, **change: Any) -> Recipe:
+    """The shape of a model of one layer."""
+    shape = {"layers": 1, "heads": 2, "hidden": 64, "width": 64, "batch": 4, "phases": (Phase(2, 1e-3),)}
+    return Recipe(**{"role": role} | shape | change)
+
+
+def save_random(role: Role, folder: Path) -> str:
+    """A tiny model whose random weights are large enough for what it writes to depend on what it reads."""
+    model = new_model(recipe(role))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1 and "embed" not in name and "shared" not in name:
+                weight.mul_(4.0)
+    model.save_pretrained(folder)
+    make_tokenizer(role).save_pretrained(folder)
+    return str(folder)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    """Whether two saved models are equal to the last bit."""
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Killed(Exception):
+    """Stands for the kill of a training process."""
+
+
+def kill_training_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save a checkpoint after every step, and stop the next training for good at one of them."""
+
+    class Kill(SaveByTime):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == step:
+                raise Killed
+
+    monkeypatch.setattr(student, "CHECKPOINT_SECONDS", -1)
+    for module in (student, reranker):
+        monkeypatch.setattr(module, "SaveByTime", Kill)
+
+
+def watch_training(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Undo :func:`kill_training_at`; the list fills with the steps that the next training makes."""
+    steps: list[int] = []
+
+    class Watch(SaveByTime):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            steps.append(state.global_step)
+
+    for module in (student, reranker):
+        monkeypatch.setattr(module, "SaveByTime", Watch)
+    return steps
