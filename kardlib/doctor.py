@@ -21,7 +21,7 @@ from .presets import REPOSITORY, runs_root
 from .runs import MODELS
 
 CONSTRAINTS = REPOSITORY / "constraints.txt"
-SHIPPED = ("mini-t5-base", "mini-t5-large", "mini-t5-xl", "mini-opt", "mini-bert")
+SHIPPED = ("mini-t5-base", "mini-t5-large", "mini-bert")
 _FREE_GB = 2.0
 Finding = tuple[bool, str]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,12 +27,11 @@ Whisker = tuple[float, float, float]
 """A value with the lower and the upper end of its interval."""
 
 
-def save(run: Run, figure: Figure, name: str) -> Path:
+def save(run: Run, figure: Figure, name: str) -> None:
     """Write a figure to ``<run folder>/figures/<name>.png``; the notebook shows it too."""
     path = run.folder / "figures" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, bbox_inches="tight")
-    return path
 
 
 def bars(values: Mapping[str, float], xlabel: str, ylabel: str) -> Figure:
