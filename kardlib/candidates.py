@@ -71,14 +71,13 @@ def training_pool(search: Searcher, question: Question, rationale: Rationale, ka
 def sample_pool(pool: Candidates, size: int, rng: np.random.Generator) -> tuple[list[str], list[float]]:
     """``size`` members of a pool for one training step: half from the best by the rationale, half from the rest.
 
-    The best are drawn from the first ``size``; a pool of fewer members is filled up by drawing again.
+    The best are drawn from the first ``size``. None is drawn twice: both softmaxes of Eq. 3 would count it twice.
     """
     count = len(pool.passages)
-    head = rng.permutation(min(size, count))[: size // 2]
-    rest = np.setdiff1d(np.arange(count), head)
-    if len(rest) == 0:
-        rest = np.arange(count)
-    tail = rng.choice(rest, size - len(head), replace=len(rest) < size - len(head))
+    if size > count:
+        raise KardError(f"pool {pool.key}: {size} members were asked for, it has {count}")
+    head = rng.permutation(size)[: size // 2]
+    tail = rng.choice(np.setdiff1d(np.arange(count), head), size - len(head), replace=False)
     chosen = [*head.tolist(), *tail.tolist()]
     return [pool.passages[i] for i in chosen], [pool.scores[i] for i in chosen]
 

@@ -7,36 +7,40 @@ of the steps before it. A change remakes what depends on it and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from .bm25 import BM25
-from .candidates import Candidates, question_candidates, rationale_candidates, rationale_key, training_pool
+from .candidates import Candidates, question_candidates, rationale_candidates, training_pool
 from .dataset import DataSet
 from .errors import KardError
 from .filter import Filtered, filter_rationales
 from .methods import TRAININGS, Method, Training, method
 from .models import locate
-from .presets import Settings, runs_root
-from .prompts import build_prompt, build_target, query_of
+from .pairs import Item, training_pairs
+from .presets import SPLIT_SIZES, Settings, runs_root
+from .prompts import Pair, query_of
 from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
 from .runs import input_hashes
-from .store import artefact, artefact_folder, atomic_write, fingerprint, hash_file
+from .sources import code
+from .store import SCRATCH, artefact, artefact_folder, atomic_write, fingerprint, hash_file
 from .teacher import make_teacher
 
 Split = Literal["dev", "test"]
 _CODE: dict[str, tuple[str, ...]] = {
-    "rationales": ("teacher", "wording", "world", "mini", "names", "readers", "published_sets", "own_data", "splits"),
-    "verdicts": ("filter", "prompts", "generate", "models"),
-    "pools": ("bm25", "candidates"),
+    "rationales": ("teacher", "readers"),
+    "verdicts": ("filter", "generate"),
+    "pools": ("candidates",),
     "reranker": ("reranker",),
-    "student": ("student", "prompts", "models", "bm25"),
-    "predictions": ("generate", "prompts", "predict"),
+    "reranked": ("reranker", "candidates"),
+    "student": ("student", "pairs"),
+    "predictions": ("predict", "candidates"),
 }
-_DATA = ("dataset", "size", "world", "inventory")
+"""The modules that each step's result depends on; with each comes all that it imports."""
+_DATA = ("dataset", "size", "sizes", "world", "inventory")
 _RERANKER = (
     "encoder", "reranker_form", "tau1", "tau2", "pool", "reranker_lr", "reranker_epochs", "reranker_batch",
 )  # fmt: skip
@@ -81,9 +85,8 @@ class Experiment:
         return {name: value for name, value in hashes.items() if name.startswith("data ")}
 
     def _key(self, step: str, fields: Iterable[str] = (), **extra: Any) -> dict[str, Any]:
-        here = Path(__file__).parent
-        values = self.settings.model_dump(mode="json")
-        key = {"step": step, "code": [hash_file(here / f"{m}.py") for m in _CODE.get(step, ())], **extra}
+        values = self.settings.model_dump(mode="json") | {"sizes": SPLIT_SIZES[self.settings.size]}
+        key = {"step": step, "code": code(_CODE[step]), **extra}
         key |= {name: values[name] for name in fields}
         for name in ("student", "encoder"):
             if name in key and Path(locate(key[name])).is_dir():
@@ -166,7 +169,8 @@ class Experiment:
             from .generate import Generator
 
             reader = Generator(self.settings.student, self.settings.source_tokens, 16, batch=128)
-            filtered = filter_rationales(self.data.train, self.rationales(), reader.greedy)
+            asked = self.data.train, self.rationales()
+            filtered = filter_rationales(*asked, reader.greedy, reader.count, self.settings.source_tokens)
             with atomic_write(folder / "verdicts.json") as file:
                 json.dump(filtered.verdicts, file)
 
@@ -195,21 +199,30 @@ class Experiment:
             by_id = {q.id: q for q in self.data.train}
             kappas = self.settings.kappa1, self.settings.kappa2
             kept = self.kept_rationales()
-            write_jsonl(
-                folder / "pools.jsonl", (training_pool(self.search, by_id[r.question_id], r, *kappas) for r in kept)
-            )
+            pools = (training_pool(self.search, by_id[r.question_id], r, *kappas) for r in kept)
+            write_jsonl(folder / "pools.jsonl", (self._found("rationale", pool) for pool in pools))
 
         return read_jsonl(artefact(self.root, "pools", self.key("pools"), make) / "pools.jsonl", Candidates)
 
     def candidates(self, split: Split = "test") -> dict[str, Candidates]:
-        """BM25(question)'s kappa* candidates of each question, by question id."""
-        star = self.settings.kappa_star
-        return {q.id: question_candidates(self.search, q, star) for q in self.questions(split)}
+        """BM25(question)'s kappa* candidates of each question, by question id.
+
+        Raises:
+            KardError: not one word of a question is in the knowledge base.
+        """
+        found = (question_candidates(self.search, q, self.settings.kappa_star) for q in self.questions(split))
+        return {candidates.key: self._found("question", candidates) for candidates in found}
+
+    def _found(self, query: str, candidates: Candidates) -> Candidates:
+        if max(candidates.scores) <= 0:
+            raise KardError(f"{self.data.name}: {query} {candidates.key}: none of its words is in the knowledge base")
+        return candidates
 
     def truth(self, split: Split = "test") -> dict[str, tuple[str, ...]]:
         """Top 3 of BM25(teacher's rationale) of each question: what hits@k counts as right."""
         told = self.test_rationale()
-        return {q.id: rationale_candidates(self.search, told[q.id], 3).passages for q in self.questions(split)}
+        found = {q.id: rationale_candidates(self.search, told[q.id], 3) for q in self.questions(split)}
+        return {i: self._found("rationale", candidates).passages for i, candidates in found.items()}
 
     def reranker(self, seed: int) -> Path:
         """Folder of the reranker that was trained with a seed; ``curve.json`` holds its loss."""
@@ -219,8 +232,8 @@ class Experiment:
 
             queries = {q.id: query_of(q) for q in self.data.train}
             rows = training_rows(self.pools(), queries, self.texts, self.settings, seed)
-            curve = train_reranker(rows, self.settings, seed, folder / "model", folder / "work")
-            _finish_training(folder, curve)
+            curve = train_reranker(rows, self.settings, seed, folder / "model", folder / SCRATCH)
+            _write_curve(folder, curve)
 
         return artefact(self.root, "reranker", self.key("reranker", seed=seed), make) / "model"
 
@@ -240,42 +253,19 @@ class Experiment:
 
     # -- students
 
-    def training_pairs(self, training: Training, count: Any = None) -> list[Any]:
+    def training_pairs(self, training: Training, count: Callable[[str], int] | None = None) -> list[Pair]:
         """Prompts and targets: one for each kept rationale, or each question ``l`` times where the target is the
         answer alone, so that all students take about the same number of steps.
 
         Args:
-            count: tokens of a text, for cutting passages; None leaves them whole.
+            count: tokens of a text, for cutting passages and rationales; None leaves them whole.
         """
-        from .student import Pair
-
-        by_id = {q.id: q for q in self.data.train}
+        s, by_id = self.settings, {q.id: q for q in self.data.train}
         if training.target == "answer":
-            items: list[tuple[Question, Rationale | None]] = [(q, None) for q in self.data.train] * self.settings.l
+            items: list[Item] = [(q, None) for q in self.data.train] * s.l
         else:
             items = [(by_id[r.question_id], r) for r in self.kept_rationales()]
-        found: dict[str, list[str]] = {}
-        pairs = []
-        for question, told in items:
-            key = question.id if told is None or training.query != "rationale" else rationale_key(told)
-            if key not in found:
-                found[key] = self._training_passages(training, question, told)
-            source = build_prompt(
-                question, found[key], training.target, count=count, max_tokens=self.settings.source_tokens
-            )
-            pairs.append(Pair(source, build_target(question.answer_text, told.text if told else None)))
-        return pairs
-
-    def _training_passages(self, training: Training, question: Question, told: Rationale | None) -> list[str]:
-        if training.query == "none":
-            return []
-        if training.query == "question":
-            hits = question_candidates(self.search, question, self.settings.k)
-        elif told is None:
-            raise KardError("a student trained on bare answers has no rationale to search with")
-        else:
-            hits = rationale_candidates(self.search, told, self.settings.k)
-        return [self.texts[i] for i in hits.passages]
+        return training_pairs(training, items, self.search, s.k, count, s.source_tokens, s.target_tokens)
 
     def student(self, training: str, seed: int) -> Path:
         """Folder of a trained student, a model that plain ``transformers`` loads."""
@@ -288,8 +278,8 @@ class Experiment:
             tokenizer = load_tokenizer(s.student)
             pairs = self.training_pairs(TRAININGS[training], lambda text: len(tokenizer.tokenize(text)))
             hyper = Hyperparameters(s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens)
-            curve = train_student(s.student, pairs, hyper, seed, folder / "model", folder / "work")
-            _finish_training(folder, curve)
+            curve = train_student(s.student, pairs, hyper, seed, folder / "model", folder / SCRATCH)
+            _write_curve(folder, curve)
 
         return artefact(self.root, "student", self.key("student", training=training, seed=seed), make) / "model"
 
@@ -316,9 +306,6 @@ def training_name(row: Method) -> str:
     return next(name for name, training in TRAININGS.items() if training == row.training)
 
 
-def _finish_training(folder: Path, curve: Sequence[dict[str, float]]) -> None:
-    import shutil
-
+def _write_curve(folder: Path, curve: Sequence[dict[str, float]]) -> None:
     with atomic_write(folder / "curve.json") as file:
         json.dump(list(curve), file)
-    shutil.rmtree(folder / "work", ignore_errors=True)

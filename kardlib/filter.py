@@ -29,10 +29,23 @@ class Filtered:
         return Counter(self.verdicts)
 
 
-def filter_rationales(questions: Sequence[Question], rationales: Sequence[Rationale], reader: Reader) -> Filtered:
-    """Show every rationale with its question to a reader and keep it where the answer is the gold one."""
+def filter_rationales(
+    questions: Sequence[Question],
+    rationales: Sequence[Rationale],
+    reader: Reader,
+    count: Callable[[str], int] | None = None,
+    max_tokens: int = 512,
+) -> Filtered:
+    """Show every rationale with its question to a reader and keep it where the answer is the gold one.
+
+    Args:
+        count: tokens of a text for the reader; with it, prompts are made to fit into ``max_tokens``.
+    """
     by_id = {question.id: question for question in questions}
-    prompts = [build_prompt(by_id[r.question_id], cue="answer", explanation=r.text) for r in rationales]
+    prompts = [
+        build_prompt(by_id[r.question_id], cue="answer", explanation=r.text, count=count, max_tokens=max_tokens)
+        for r in rationales
+    ]
     verdicts = []
     for rationale, text in zip(rationales, reader(prompts), strict=True):
         question = by_id[rationale.question_id]

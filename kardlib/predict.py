@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .candidates import rationale_candidates
+from .candidates import question_candidates, rationale_candidates
 from .errors import KardError
 from .generate import Generator, majority
 from .methods import Method
@@ -26,7 +26,9 @@ def test_passages(experiment: Experiment, row: Method, seed: int, split: Split) 
     if row.test_query == "oracle rationale":
         told = experiment.test_rationale()
         return {q.id: rationale_candidates(experiment.search, told[q.id], k).passages for q in questions}
-    ranked = experiment.reranked(seed, split) if row.test_query == "reranker" else experiment.candidates(split)
+    if row.test_query == "question":
+        return {q.id: question_candidates(experiment.search, q, k).passages for q in questions}
+    ranked = experiment.reranked(seed, split)
     return {q.id: ranked[q.id].passages[:k] for q in questions}
 
 

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+from .errors import KardError
 from .records import Question
 
 Cue = Literal["rationale", "answer"]
 LETTERS = "ABCDEFGHIJ"
 CUES: dict[Cue, str] = {"rationale": "Explanation:", "answer": "Answer:"}
 ANSWER_MARK = "So the answer is"
+_SPARE = 4  # tokens that a model puts around a text, and seams between words that are counted apart
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training pair: a prompt and what the student should write."""
+
+    source: str
+    target: str
 
 
 def question_block(question: Question) -> str:
-    """Stem and lettered options, the part of a prompt that is never cut."""
+    """Stem and lettered options."""
     options = " ".join(f"({LETTERS[i]}) {option}" for i, option in enumerate(question.options))
     return f"Question: {question.stem}\nOptions: {options}"
 
@@ -45,18 +56,28 @@ def build_prompt(
         passages: texts, best first; empty for the methods without knowledge.
         cue: whether the target starts with an explanation (Eqs. 1 and 2) or is the answer alone (fine-tuning).
         explanation: a rationale to read, shown before the cue (the filter's reader).
-        count: tokens of a text; with it, passages are shortened, the last first, until the prompt fits.
+        count: tokens of a text; with it, passages are shortened, the last first, until the prompt fits; if the
+            question alone is too long, its stem loses words from the front (what is asked stands at the end).
         max_tokens: room for the whole prompt, in tokens of ``count``.
 
-    Returns:
-        The prompt. If the question alone is longer than ``max_tokens`` it is returned whole, without passages.
+    Raises:
+        KardError: there is not even room for the options.
     """
-    middle = question_block(question)
-    if explanation is not None:
-        middle += f"\n{CUES['rationale']} {explanation}"
-    tail = f"{middle}\n{CUES[cue]}"
-    if count is not None and passages:
-        passages = _fit(passages, max_tokens - count(tail) - 4, count)
+    asked = [] if explanation is None else [f"{CUES['rationale']} {explanation}"]
+
+    def tail_of(stem: str) -> str:
+        return "\n".join([question_block(question.model_copy(update={"stem": stem})), *asked, CUES[cue]])
+
+    tail = tail_of(question.stem)
+    if count is not None:
+        room = max_tokens - _SPARE
+        if count(tail) > room:
+            words = question.stem.split()
+            kept = _most(len(words), lambda n: count(tail_of(" ".join(words[len(words) - n :]))) <= room)
+            if not kept:
+                raise KardError(f"question {question.id}: its options leave no room for it in {max_tokens} tokens")
+            return tail_of(" ".join(words[len(words) - kept :]))
+        passages = _fit(passages, room - count(tail), count)
     return _passage_block(passages) + tail
 
 
@@ -82,20 +103,37 @@ def _fit(passages: Sequence[str], room: int, count: Callable[[str], int]) -> lis
 
 def _words_that_fit(words: Sequence[str], room: int, count: Callable[[str], int]) -> int:
     """How many of the first words have room together."""
-    if count(" ".join(words)) <= room:
-        return len(words)
-    low, high = 0, len(words) - 1
+    return _most(len(words), lambda n: count(" ".join(words[:n])) <= room)
+
+
+def _most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest n up to ``limit`` that fits, 0 if none does; what fits a number fits every smaller one."""
+    if fits(limit):
+        return limit
+    low, high = 0, max(0, limit - 1)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if count(" ".join(words[:middle])) <= room else (low, middle - 1)
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return low
 
 
-def build_target(answer_text: str, rationale: str | None) -> str:
-    """Target sequence: rationale, then answer (Eqs. 1 and 2), or the answer alone. It ends in the option's text."""
+def build_target(
+    answer_text: str, rationale: str | None, count: Callable[[str], int] | None = None, max_tokens: int = 256
+) -> str:
+    """Target sequence: rationale, then answer (Eqs. 1 and 2), or the answer alone. It ends in the option's text.
+
+    Args:
+        count: tokens of a text; with it, a rationale that is too long loses words from its end, never the answer.
+        max_tokens: room for the whole target, in tokens of ``count``.
+    """
     if rationale is None:
         return answer_text
-    return f"{rationale.strip()} {ANSWER_MARK} {answer_text}."
+    end, words = f"{ANSWER_MARK} {answer_text}.", rationale.split()
+    whole = f"{rationale.strip()} {end}"
+    if count is None or count(whole) <= max_tokens - _SPARE:
+        return whole
+    kept = _most(len(words), lambda n: count(" ".join([*words[:n], end])) <= max_tokens - _SPARE)
+    return " ".join([*words[:kept], end])
 
 
 def split_generation(text: str) -> tuple[str, str]:

@@ -246,9 +246,14 @@ def _medqa_question(row: dict[str, Any], where: str) -> Question | None:
     return make_question(f"medqa-{fingerprint(stem, options)}", stem, options, answer, where)
 
 
-def _medquad_paragraphs(folder: Path) -> Iterator[str]:
+def medquad_folder(folder: Path) -> Path:
+    """Where MedQuAD's files are: in MedQA's folder or beside it."""
     beside = folder.parent / "medquad"
-    medquad = beside if beside.is_dir() and not (folder / "medquad").is_dir() else folder / "medquad"
+    return beside if beside.is_dir() and not (folder / "medquad").is_dir() else folder / "medquad"
+
+
+def _medquad_paragraphs(folder: Path) -> Iterator[str]:
+    medquad = medquad_folder(folder)
     for where, row in gzip_rows(medquad / "qa.jsonl.gz"):
         # A few of MedQuAD's answers have an empty focus.
         title = f"{text_field(row, 'focus', where)}. " if present(row, "focus", where) != "" else ""

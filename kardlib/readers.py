@@ -11,7 +11,7 @@ from .errors import KardError
 from .mini import make_mini_medqa
 from .own_data import read_own
 from .presets import SPLIT_SIZES, Settings
-from .published_sets import MEDQA_TRAIN, fetch_openbookqa, read_medqa, read_openbookqa, read_strategyqa
+from .published_sets import MEDQA_TRAIN, fetch_openbookqa, medquad_folder, read_medqa, read_openbookqa, read_strategyqa
 from .splits import cut, hold_out_dev, in_dev
 
 __all__ = ["in_dev", "read_dataset"]
@@ -77,6 +77,18 @@ def _folder(settings: Settings, known_by: tuple[str, ...]) -> Path:
     if not any((folder / file).exists() for file in known_by) and (folder / name).is_dir():
         return folder / name
     return folder
+
+
+def data_folders(settings: Settings) -> list[Path]:
+    """The folders whose files make up the data set; none for a generated one or one that is fetched.
+
+    Raises:
+        KardError: ``data_dir`` is set and is no folder.
+    """
+    if not settings.data_dir or settings.dataset == "mini-medqa":
+        return []
+    folder = _folder(settings, _READERS[settings.dataset][1])
+    return [folder, *([medquad_folder(folder)] if settings.dataset == "medqa" else [])]
 
 
 def _smoke(data: DataSet) -> DataSet:

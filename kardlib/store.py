@@ -21,6 +21,8 @@ from filelock import FileLock
 
 from .errors import KardError
 
+SCRATCH = "work"
+
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
@@ -61,8 +63,11 @@ def hash_file(path: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            digest.update(file.name.encode())
-            digest.update(file.read_bytes())
+            digest.update((file.relative_to(path).as_posix() if file != path else file.name).encode())
+            try:
+                digest.update(file.read_bytes())
+            except OSError as error:
+                raise KardError(f"{file}: cannot be read ({error.strerror or error})") from None
     return digest.hexdigest()[:12]
 
 
@@ -79,7 +84,7 @@ def artefact(root: Path, kind: str, key: dict[str, Any], make: Callable[[Path], 
         kind: what it is, for example ``student``; the first part of its folder's name.
         key: everything that its content depends on.
         make: fills an empty folder; whatever it raises leaves nothing behind but ``<name>.partial``, a folder that
-            the next attempt finds again (checkpoints live there).
+            the next attempt finds again. Its subfolder ``work`` is scratch (checkpoints live there), gone in the end.
 
     Returns:
         A folder with the artefact and its ``key.json``.
@@ -94,12 +99,19 @@ def artefact(root: Path, kind: str, key: dict[str, Any], make: Callable[[Path], 
                 return final
             partial = final.with_suffix(".partial")
             partial.mkdir(exist_ok=True)
-            make(partial)
-            with atomic_write(partial / "key.json") as file:
-                json.dump(key, file, indent=1, default=str)
+            if not (partial / "key.json").exists():  # else it was finished, and killed before it got its name
+                make(partial)
+                with atomic_write(partial / "key.json") as file:
+                    json.dump(key, file, indent=1, default=str)
+            shutil.rmtree(partial / SCRATCH, ignore_errors=True)
             if final.exists():
                 shutil.rmtree(final)
             os.replace(partial, final)
     except OSError as error:
-        raise KardError(f"{final}: cannot be written ({error.strerror or error})") from None
+        about = f"{Path(error.filename).name}: " if error.filename else ""
+        raise KardError(f"{final}: cannot be made ({about}{error.strerror or error})") from None
+    except Exception as error:  # a full disk, as the writer of weights tells it; its error derives from Exception alone
+        if type(error).__module__.startswith("safetensors"):
+            raise KardError(f"{final}: cannot be made ({error})") from None
+        raise
     return final

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +15,11 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import get_last_checkpoint
 
-from .models import device, is_encoder_decoder, load_student, load_tokenizer
+from .models import device, is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
+from .prompts import Pair
 
 CHECKPOINT_SECONDS = 25
 """A killed training repeats less than this much, plus the time of a step."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One training pair: a prompt and what the student should write."""
-
-    source: str
-    target: str
 
 
 @dataclass(frozen=True)
@@ -60,16 +55,17 @@ def train_student(
     encode = encode_seq2seq if seq2seq else encode_causal
     rows = [encode(tokenizer, pair, hyper) for pair in pairs]
     order = epoch_orders([row["length"] for row in rows], hyper, seed)
+    model = load_student(base)
     trainer = Trainer(
-        model=load_student(base),
-        args=_arguments(hyper, seed, work),
+        model=model,
+        args=_arguments(hyper, seed, work, train_in_bf16(model)),
         train_dataset=[rows[i] for i in order],
         data_collator=collator(tokenizer, seq2seq),
         callbacks=[SaveByTime()],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.is_dir() else None)
-    trainer.model.save_pretrained(out)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
+    model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
 
@@ -85,7 +81,7 @@ def epoch_orders(lengths: Sequence[int], hyper: Hyperparameters, seed: int) -> l
     return [i for epoch in epochs for i in epoch]
 
 
-def _arguments(hyper: Hyperparameters, seed: int, work: Path) -> TrainingArguments:
+def _arguments(hyper: Hyperparameters, seed: int, work: Path, bf16: bool) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
         learning_rate=hyper.lr,
@@ -100,13 +96,23 @@ def _arguments(hyper: Hyperparameters, seed: int, work: Path) -> TrainingArgumen
         seed=seed,
         data_seed=seed,
         use_cpu=device().type == "cpu",
-        bf16=device().type == "cuda" and torch.cuda.is_bf16_supported(),
+        bf16=bf16,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         log_level="error",
     )
+
+
+def last_whole_checkpoint(work: Path) -> str | None:
+    """The newest checkpoint that was written to its end; what a kill or a full disk left half written is removed."""
+    for folder in work.glob("checkpoint-*"):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))  # the last file to be written
+        except (OSError, ValueError):
+            shutil.rmtree(folder)
+    return get_last_checkpoint(str(work)) if work.is_dir() else None
 
 
 class SaveByTime(TrainerCallback):

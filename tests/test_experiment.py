@@ -13,18 +13,17 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from kardlib import experiment as experiment_module
-from kardlib import jobs, student, tables
+from kardlib import jobs, sources, student, tables
 from kardlib.candidates import question_candidates, rationale_candidates
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment, training_name
 from kardlib.generate import Generator
 from kardlib.jobs import Job, run_jobs
 from kardlib.methods import KARD, METHODS, TRAININGS, Method, method
-from kardlib.predict import predict
+from kardlib.predict import predict, test_passages
 from kardlib.presets import SPLIT_SIZES, Settings, resolve
 from kardlib.prompts import build_prompt, build_target, parse_answer, query_of
-from kardlib.records import Prediction
+from kardlib.records import Prediction, read_jsonl
 from kardlib.runs import PAPER_CSV
 from kardlib.store import fingerprint
 
@@ -174,22 +173,35 @@ def test_another_world_remakes_everything(settings: Settings) -> None:
     "module, expected",
     [
         ("reranker", RERANKED),
-        ("student", STUDENTS | TRAINED),
+        ("pairs", STUDENTS | TRAINED),
+        ("methods", STUDENTS | set(NAMES)),
         ("generate", set(NAMES)),
-        ("prompts", STUDENTS | set(NAMES)),
+        ("prompts", None),
+        ("bm25", {"pools", *RERANKED} | STUDENTS | set(NAMES)),
         ("teacher", None),
+        ("raw_rows", None),
+        ("records", None),
+        ("tables", set()),
+        ("report", set()),
     ],
 )
 def test_a_change_of_the_code_remakes_what_it_makes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, module: str, expected: set[str] | None
 ) -> None:
     """None stands for everything."""
-    before, real = fingerprints(settings), experiment_module.hash_file
-    monkeypatch.setattr(
-        experiment_module, "hash_file", lambda path: "new" if path.name == f"{module}.py" else real(path)
-    )
+    before = fingerprints(settings)
+    monkeypatch.setitem(sources.SOURCES, module, sources.SOURCES[module] + "# new")
     after = fingerprints(settings)
     assert {name for name in before if before[name] != after[name]} == (set(before) if expected is None else expected)
+
+
+def test_the_number_of_candidates_does_not_reach_methods_that_search_with_the_question(
+    experiment: Experiment, finished: dict[str, bool]
+) -> None:
+    few = Experiment(experiment.settings.model_copy(update={"kappa_star": experiment.settings.k}))
+    for row in METHODS:
+        if row.test_query == "question":
+            assert test_passages(few, row, 0, "test") == test_passages(experiment, row, 0, "test")
 
 
 def test_seed_split_and_decoding_have_artefacts_of_their_own(experiment: Experiment) -> None:
@@ -345,6 +357,19 @@ def test_more_passages_than_there_are_is_one_line(settings: Settings) -> None:
         Experiment(settings.model_copy(update={"k": 10**6})).data  # noqa: B018
 
 
+def test_a_query_with_no_known_word_is_one_line(settings: Settings) -> None:
+    one = Experiment(settings)
+    first = one.data.test[0]
+    strange = first.model_copy(update={"stem": "Xyzzy?", "options": ("plugh", "frotz", "gnusto", "rezrov")})
+    one.data.test[0] = strange
+    with pytest.raises(KardError, match=f"question {first.id}: none of its words is in the knowledge base"):
+        one.candidates()
+    told = one.rationales()
+    empty = told[0].model_copy(update={"text": "Frotz, gnusto."})
+    with pytest.raises(KardError, match=f"rationale {empty.question_id}#{empty.index}: none of its words"):
+        one._found("rationale", rationale_candidates(one.search, empty, 3))
+
+
 # --- predictions ------------------------------------------------------------------------------------------------------
 
 
@@ -420,15 +445,35 @@ def test_a_finished_experiment_makes_nothing_again(
         run_jobs(settings, [Job("student", {"training": "KARD", "seed": 9})], "training")
 
 
-def test_tables_follow_from_predictions(experiment: Experiment, finished: dict[str, bool]) -> None:
-    rows = tables.main_rows(experiment)
-    assert [row.method for row in rows] == NAMES
+def test_tables_follow_from_predictions(experiment: Experiment, finished: dict[str, bool], tmp_path: Path) -> None:
+    rows = tables.main_rows(experiment, folder=tmp_path)
+    assert [row.method for row in rows] == [*NAMES, *NAMES]
+    assert [row.settings["answers"] for row in rows] == ["scored"] * len(NAMES) + ["free"] * len(NAMES)
     for row in rows:
         made = predictions(experiment, row.method)
-        assert row.value == pytest.approx(100 * sum(p.chosen == p.gold for p in made) / len(made))
+        free = row.settings["answers"] == "free"
+        right = sum((p.parsed if free else p.chosen) == p.gold for p in made)
+        assert row.value == pytest.approx(100 * right / len(made))
         assert row.n == SIZES["test"] and row.parse_failures == sum(p.parsed is None for p in made)
-        assert row.oracle == method(row.method).oracle and Path(row.predictions).is_file()
+        assert row.oracle == method(row.method).oracle
+        assert read_jsonl(Path(row.predictions), Prediction) == made
     assert tables.compare(experiment, "KARD (BM25)", "KARD (BM25)").value == 0
+
+
+def test_groups_by_frequency_hold_every_question_once(experiment: Experiment, finished: dict[str, bool]) -> None:
+    groups = tables.asked_in_training(experiment)
+    ids = [i for group in groups.values() for i in group]
+    assert sorted(ids) == sorted(q.id for q in experiment.data.test)
+    whiskers = tables.by_frequency(experiment, "KARD (BM25)")
+    mean = sum(value * len(group) for (value, _, _), group in zip(whiskers, groups.values(), strict=True)) / len(ids)
+    row = next(row for row in tables.main_rows(experiment) if row.method == "KARD (BM25)")
+    assert mean == pytest.approx(row.value)
+
+
+def test_gaps_of_two_halves_average_to_the_whole(experiment: Experiment, finished: dict[str, bool]) -> None:
+    ids = [q.id for q in experiment.data.test]
+    halves = [tables.compare_hits(experiment, 3, set(part)).value for part in (ids[::2], ids[1::2])]
+    assert sum(halves) / 2 == pytest.approx(tables.compare_hits(experiment, 3).value)
 
 
 def test_hits_rise_with_k_and_truth_is_the_rationales_top_three(
@@ -454,11 +499,25 @@ def test_coverage_is_of_the_first_k_passages(experiment: Experiment, finished: d
 
 
 def test_workers_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    mini = resolve("mini")
     for value, count in (("1", 1), ("3", 3), ("0", 1)):
         monkeypatch.setenv("KARD_WORKERS", value)
-        assert jobs.workers() == count
+        assert jobs.workers(mini) == count
     monkeypatch.delenv("KARD_WORKERS")
-    assert 1 <= jobs.workers() <= jobs.MOST_WORKERS
+    assert 1 <= jobs.workers(mini) <= jobs.MOST_WORKERS
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 8, 64])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_real_data_shares_the_cores_among_the_seeds(
+    monkeypatch: pytest.MonkeyPatch, cores: int, seeds: tuple[int, ...]
+) -> None:
+    monkeypatch.delenv("KARD_WORKERS", raising=False)
+    monkeypatch.setattr(jobs, "cores", lambda: cores)
+    laptop, mini = resolve("laptop", seeds=seeds), resolve("mini", seeds=seeds)
+    assert jobs.workers(laptop) == min(cores, len(seeds))
+    assert jobs.workers(laptop) * jobs.threads(laptop) <= cores < jobs.workers(laptop) * (jobs.threads(laptop) + 1)
+    assert jobs.threads(mini) == 1 and jobs.workers(mini) == min(cores, jobs.MOST_WORKERS)
 
 
 def test_jobs_cover_every_row_and_training_of_the_main_table(experiment: Experiment) -> None:

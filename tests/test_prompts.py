@@ -9,6 +9,7 @@ import pytest
 
 from kardlib.bm25 import BM25
 from kardlib.candidates import question_candidates
+from kardlib.errors import KardError
 from kardlib.mini import MiniSet
 from kardlib.mini_tokenizer import make_tokenizer
 from kardlib.prompts import (
@@ -105,7 +106,7 @@ def test_passages_are_cut_and_nothing_else(count: Callable[[str], int], explanat
     whole = build_prompt(Q, passages, explanation=explanation)
     assert whole.endswith(bare)
     last, lengths = -1, set()
-    for room in range(count(bare) - 5, count(whole) + 20, max(1, count(whole) // 150)):
+    for room in range(count(bare) + 4, count(whole) + 20, max(1, count(whole) // 150)):
         prompt = build_prompt(Q, passages, explanation=explanation, count=count, max_tokens=room)
         assert prompt.endswith(bare)
         assert count(prompt) <= max(room, count(bare))
@@ -131,8 +132,30 @@ def test_a_prompt_with_its_special_tokens_fits(mini: MiniSet, search: BM25) -> N
         assert prompt.endswith(build_prompt(question))
 
 
-def test_a_question_longer_than_the_room_stays_whole() -> None:
-    assert build_prompt(Q, ["one two three"], count=word_count, max_tokens=3) == build_prompt(Q)
+@pytest.mark.parametrize("explanation", [None, "The rash points to a fever."])
+def test_a_question_longer_than_the_room_loses_its_beginning_and_keeps_options_and_cue(explanation: str | None) -> None:
+    def count(text: str) -> int:
+        return len(text.split())
+
+    whole = build_prompt(Q, explanation=explanation)
+    for max_tokens in range(25, count(whole) + 8):
+        short = build_prompt(Q, ["one passage"], explanation=explanation, count=count, max_tokens=max_tokens)
+        assert count(short) <= max_tokens and short.split("Options:")[1] == whole.split("Options:")[1]
+        stem = short.split("Question: ")[1].split("\nOptions:")[0]
+        assert stem and Q.stem.endswith(stem)
+    with pytest.raises(KardError, match="question q1: its options leave no room"):
+        build_prompt(Q, count=count, max_tokens=5)
+
+
+def test_a_long_rationale_loses_its_end_and_never_the_answer() -> None:
+    def count(text: str) -> int:
+        return len(text.split())
+
+    rationale = " ".join(f"word{i}" for i in range(50))
+    assert build_target("quinine", rationale, count, 100) == build_target("quinine", rationale)
+    short = build_target("quinine", rationale, count, 30)
+    assert count(short) <= 30 and short.endswith(f"{ANSWER_MARK} quinine.")
+    assert rationale.startswith(split_generation(short)[0]) and count(short) > 20
 
 
 def test_the_same_passages_give_the_same_prompt_with_every_way_to_count(mini: MiniSet) -> None:

@@ -124,7 +124,7 @@ def test_the_place_of_a_folder_does_not_change_the_id(tmp_path: Path) -> None:
 
 
 def test_sources_and_a_model_folder_are_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "MODELS", tmp_path)
+    monkeypatch.setattr(runs, "MODELS_DIR", tmp_path)
     (tmp_path / "mini-bert").mkdir()
     (tmp_path / "mini-bert" / "config.json").write_text("{}")
     found = input_hashes(resolve("mini"))
@@ -132,7 +132,7 @@ def test_sources_and_a_model_folder_are_inputs(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_missing_data_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(KardError, match="data_dir .*nowhere: no such folder"):
+    with pytest.raises(KardError, match="nowhere: no such folder .it is the data_dir"):
         input_hashes(resolve("laptop", data_dir=str(tmp_path / "nowhere")))
 
 

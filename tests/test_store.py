@@ -207,3 +207,25 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
     assert len((tmp_path / "thing" / "made.log").read_text().split()) == 1
     assert (artefact_folder(tmp_path, "thing", KEY) / "content").read_text() == "whole"
+
+
+def test_a_process_killed_before_the_last_renaming_repeats_nothing(tmp_path: Path) -> None:
+    key = {"a": 1}
+    partial = artefact_folder(tmp_path, "thing", key).with_suffix(".partial")
+    (partial / "work").mkdir(parents=True)
+    (partial / "key.json").write_text(json.dumps(key))
+    (partial / "made").write_text("before")
+
+    def forbidden(folder: Path) -> None:
+        raise AssertionError("it was finished")
+
+    folder = artefact(tmp_path, "thing", key, forbidden)
+    assert (folder / "made").read_text() == "before" and not (folder / "work").exists() and not partial.exists()
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    for one, other in (("a", "b"), ("b", "a")):
+        for part, text in (("x", one), ("y", other)):
+            (tmp_path / one / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / one / part / "same.txt").write_text(text)
+    assert hash_file(tmp_path / "a") != hash_file(tmp_path / "b")

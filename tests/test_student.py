@@ -19,6 +19,7 @@ from kardlib.student import (
     encode_causal,
     encode_seq2seq,
     epoch_orders,
+    last_whole_checkpoint,
     train_student,
 )
 from kardlib.teacher import ScriptedTeacher
@@ -149,3 +150,21 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     train_student(base, pairs, HYPER, 0, tmp_path / "killed", tmp_path / "work2")
     assert steps == list(range(step, 8)), "what was done is not done again"
     assert same_weights(tmp_path / "straight", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("left", ["nothing", "weights", "half a state"])
+def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path: Path, left: str) -> None:
+    work = tmp_path / "work"
+    assert last_whole_checkpoint(work) is None
+    for step in (5, 12):
+        (work / f"checkpoint-{step}").mkdir(parents=True)
+        (work / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    assert last_whole_checkpoint(work) == str(work / "checkpoint-12")
+    state = work / "checkpoint-12" / "trainer_state.json"
+    state.unlink()
+    if left != "nothing":
+        (work / "checkpoint-12" / "model.safetensors").write_bytes(b"half")
+    if left == "half a state":
+        state.write_text('{"global_step": 1')
+    assert last_whole_checkpoint(work) == str(work / "checkpoint-5")
+    assert not (work / "checkpoint-12").exists()
