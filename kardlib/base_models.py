@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,11 +26,11 @@ from transformers import BertConfig, BertForMaskedLM, OPTConfig, OPTForCausalLM,
 
 from .errors import KardError
 from .mini_tokenizer import Role, make_tokenizer
+from .models import load_student
 from .names import Inventory
+from .presets import MODELS_DIR
 from .pretrain import Example, WorldStream
 from .store import atomic_write
-
-MODELS_DIR = Path(__file__).resolve().parent.parent / "data" / "models"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mini-t5-large": Recipe("seq2seq", layers=3, heads=6, hidden=768, phases=_GROWN, grown_from="mini-t5-base"),
     "mini-t5-xl": Recipe("seq2seq", layers=4, heads=8, hidden=1024, phases=_GROWN, grown_from="mini-t5-base"),
-    "mini-opt": Recipe("causal", layers=4, heads=4, hidden=512, phases=(Phase(4000, 2e-3, warm=True),)),
+    "mini-opt": Recipe("causal", layers=4, heads=4, hidden=512, phases=(Phase(2400, 2e-3, warm=True),)),
     "mini-bert": Recipe(
         "encoder", layers=2, heads=4, hidden=512, phases=(Phase(2000, 2e-3), Phase(1000, 1e-3, keep=0.4))
     ),
@@ -190,18 +192,24 @@ def pretrain(name: str, out: Path | None = None, log: Callable[[str], None] = pr
     if name not in RECIPES:
         raise KardError(f"{name}: no such base model (there are {', '.join(RECIPES)})")
     recipe = RECIPES[name]
+    folder = Path(out or MODELS_DIR / name)
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)  # known before, not after, the long work
+    except OSError as error:
+        raise KardError(f"{folder}: cannot be written ({error.strerror})") from None
     model = new_model(recipe)
     if recipe.grown_from:
-        small = T5ForConditionalGeneration.from_pretrained(MODELS_DIR / recipe.grown_from, dtype=torch.float32)
-        model = grow(small, model)
+        model = grow(load_student(str(MODELS_DIR / recipe.grown_from)).cpu(), model)
     started, losses = time.time(), []
     for number in range(len(recipe.phases)):
         losses += _fit(model, recipe, number, log)
-    folder = Path(out or MODELS_DIR / name)
-    model.to(torch.bfloat16).save_pretrained(folder)
-    make_tokenizer(recipe.role).save_pretrained(folder)
-    with atomic_write(folder / "README.md") as file:
+    model.to(torch.bfloat16).save_pretrained(partial)
+    make_tokenizer(recipe.role).save_pretrained(partial)
+    with atomic_write(partial / "README.md") as file:
         file.write(_card(name, recipe, model, losses, time.time() - started))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
     return folder
 
 

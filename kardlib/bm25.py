@@ -102,6 +102,8 @@ class BM25(_Engine):
         self._index = bm25s.BM25(k1=k1, b=b, method="lucene")
         known = sorted({token for tokens in self._tokens for token in tokens})
         self._vocabulary = {token: i for i, token in enumerate(known)}
+        if not known:
+            raise KardError("the knowledge base has not one word to be found by")
         ids = [[self._vocabulary[token] for token in tokens] for tokens in self._tokens]
         self._index.index((ids, self._vocabulary), show_progress=False)
 

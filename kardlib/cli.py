@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KardError as error:
         print(f"kard: {error}", file=sys.stderr)
         return int(getattr(error, "exit_code", 2))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
@@ -169,9 +172,9 @@ def _lab(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _models(options: argparse.Namespace, rest: list[str]) -> int:
     from .doctor import SHIPPED, model_finding
-    from .runs import MODELS
+    from .presets import MODELS_DIR
 
-    findings = [model_finding(MODELS / name) for name in SHIPPED]
+    findings = [model_finding(MODELS_DIR / name) for name in SHIPPED]
     for fine, text in findings:
         print(text.removeprefix("model ") if fine else f"FAIL {text}")
     return 0 if all(fine for fine, _ in findings) else 1

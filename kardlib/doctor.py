@@ -17,8 +17,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from .notebook_run import kernel_manager
-from .presets import REPOSITORY, runs_root
-from .runs import MODELS
+from .presets import MODELS_DIR, REPOSITORY, runs_root
 
 CONSTRAINTS = REPOSITORY / "constraints.txt"
 SHIPPED = ("mini-t5-base", "mini-t5-large", "mini-bert")
@@ -85,7 +84,7 @@ def _packages() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     for name in SHIPPED:
-        yield model_finding(MODELS / name)
+        yield model_finding(MODELS_DIR / name)
 
 
 def model_finding(folder: Path) -> Finding:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from .models import is_encoder_decoder, load_student, load_tokenizer
 from .student import _pad, causal_prompt
@@ -86,7 +87,7 @@ class Generator:
             logits = self._model(
                 encoder_outputs=(hidden.repeat_interleave(repeats, 0),),
                 attention_mask=mask.repeat_interleave(repeats, 0),
-                labels=labels,
+                decoder_input_ids=self._model.prepare_decoder_input_ids_from_labels(labels),
             ).logits
             skip = [shared for _, _, shared in flat]
         else:
@@ -95,10 +96,11 @@ class Generator:
             logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
             labels = ids.masked_fill(mask == 0, -100)[:, 1:]
             skip = [len(source) - 1 + shared for source, _, shared in flat]
-        chosen = torch.log_softmax(logits.float(), -1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
         places = torch.arange(labels.shape[1], device=device)[None, :]
         counted = (labels >= 0) & (places >= torch.tensor(skip, device=device)[:, None])
-        return ((chosen * counted).sum(-1) / counted.sum(-1).clamp(min=1)).tolist()
+        values = torch.zeros(labels.shape, device=device)
+        values[counted] = -cross_entropy(logits[counted].float(), labels[counted], reduction="none")
+        return (values.sum(-1) / counted.sum(-1).clamp(min=1)).tolist()
 
     def _write(
         self, prompts: Sequence[str], forced: Sequence[str] | None, count: int, seed: int | None

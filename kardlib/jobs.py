@@ -1,21 +1,25 @@
-"""Running the steps of an experiment side by side, one thread each.
+"""Running the steps of an experiment side by side.
 
-At mini size a step gains nothing from a second thread, so two run at a time on two cores. One thread each also makes
-results independent of how many steps happen to be left. Processes are spawned, not forked, so that Windows works too.
+At mini size a step gains nothing from a second thread, so two run at a time on two cores; larger models share the cores
+among the seeds. Neither depends on how many steps are left, so a run that was killed has the numbers of one that was
+not. Processes are spawned, not forked, so that Windows works too.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from .errors import KardError
 from .presets import Settings
 
 MOST_WORKERS = 8
@@ -32,13 +36,33 @@ class Job:
         return f"{self.step} {' '.join(str(value) for value in self.arguments.values())}".strip()
 
 
-def workers() -> int:
-    """Steps that run at a time: ``KARD_WORKERS``, else one a core, eight at most; one where there is a GPU."""
+def workers(settings: Settings) -> int:
+    """Steps that run at a time: ``KARD_WORKERS``, else one a core, eight at most; for real data also at most one a
+    seed, each with its share of the cores; one where there is a GPU."""
     import torch
 
-    if os.environ.get("KARD_WORKERS"):
-        return max(1, int(os.environ["KARD_WORKERS"]))
-    return 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, MOST_WORKERS))
+    asked = os.environ.get("KARD_WORKERS")
+    if asked:
+        if not asked.isdecimal():
+            raise KardError(f"KARD_WORKERS = {asked!r}: a number was expected")
+        return max(1, int(asked))
+    most = MOST_WORKERS if settings.preset == "mini" else len(settings.seeds)
+    return 1 if torch.cuda.is_available() else max(1, min(cores(), MOST_WORKERS, most))
+
+
+def threads(settings: Settings) -> int:
+    """Threads of one step: one at mini size, else its share of the cores."""
+    return 1 if settings.preset == "mini" else max(1, cores() // workers(settings))
+
+
+def cores() -> int:
+    """Cores that this process may use: fewer than the machine has under a container's limit or a process affinity."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such limit here
+        return count
 
 
 def run_jobs(settings: Settings, jobs: Sequence[Job], title: str) -> None:
@@ -53,25 +77,36 @@ def run_jobs(settings: Settings, jobs: Sequence[Job], title: str) -> None:
     missing = [job for job in jobs if not experiment.has(job.step, **job.arguments)]
     if not missing:
         return
-    count = min(workers(), len(missing))
+    count = min(workers(settings), len(missing))
     if count == 1:
         for job in tqdm(missing, desc=title):
             run_job(settings.model_dump(), job)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_quiet) as pool:
-        try:
-            waiting = {pool.submit(run_job, settings.model_dump(), job): job for job in missing}
-            with tqdm(total=len(waiting), desc=title) as bar:
-                for done in as_completed(waiting):
-                    done.result()
-                    bar.set_postfix_str(str(waiting[done])[:60], refresh=False)
-                    bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in (pool._processes or {}).values():
-                process.terminate()
-            raise
+    pool = _pool(workers(settings))
+    try:
+        waiting = {pool.submit(run_job, settings.model_dump(), job): job for job in missing}
+        with tqdm(total=len(waiting), desc=title) as bar:
+            for done in as_completed(waiting):
+                done.result()
+                bar.set_postfix_str(str(waiting[done])[:60], refresh=False)
+                bar.update()
+    except BaseException:
+        _pools.clear()
+        processes = list((pool._processes or {}).values())  # shutdown forgets them
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        raise
+
+
+_pools: dict[int, ProcessPoolExecutor] = {}
+
+
+def _pool(count: int) -> ProcessPoolExecutor:
+    """Processes that stay for the next steps of this notebook: starting one takes some seconds of imports."""
+    if count not in _pools:
+        _pools[count] = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_quiet)
+    return _pools[count]
 
 
 _experiments: dict[str, Any] = {}
@@ -83,9 +118,9 @@ def run_job(settings: dict[str, Any], job: Job) -> None:
 
     from .experiment import Experiment
 
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)
     resolved = Settings(**settings)
+    if not torch.cuda.is_available():
+        torch.set_num_threads(threads(resolved))
     key = resolved.model_dump_json()
     if key not in _experiments:
         _experiments.clear()
@@ -94,7 +129,8 @@ def run_job(settings: dict[str, Any], job: Job) -> None:
 
 
 def _quiet() -> None:
-    """Workers show no bars of their own, and end with their parent, which may be killed."""
+    """Workers show no bars of their own, leave Ctrl-C to their parent, and end with it, which may be killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from .errors import KardError
-from .presets import REPOSITORY
+from .presets import MODELS_DIR
 
-MODELS_DIR = REPOSITORY / "data" / "models"
+WRITERS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
+"""How the names of model classes end that can write."""
+SMALL = 10_000_000
+"""Parameters below which a model is trained in float32 everywhere: small matrices gain nothing from bfloat16."""
 
 
 def locate(name: str) -> str:
@@ -51,8 +54,15 @@ def load_student(folder: str) -> Any:
     """A student in float32 on the best device, safetensors only; T5 is never loaded in fp16 (it overflows)."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+    kinds = load_config(folder).architectures or []
+    if kinds and not any(name.endswith(WRITERS) for name in kinds):
+        raise KardError(f"model {folder}: a {kinds[0]} does not write; a seq2seq or causal model was expected")
     kind = AutoModelForSeq2SeqLM if is_encoder_decoder(folder) else AutoModelForCausalLM
-    return _guard(folder, kind.from_pretrained, dtype=torch.float32, use_safetensors=True).to(device())
+    options = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    model, loading = _guard(folder, kind.from_pretrained, **options)
+    if loading["missing_keys"]:
+        raise KardError(f"model {folder}: its weights lack {sorted(loading['missing_keys'])[0]}")
+    return model.to(device())
 
 
 def load_tokenizer(folder: str) -> Any:
@@ -68,12 +78,22 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def train_in_bf16(model: torch.nn.Module) -> bool:
+    """Whether training should run in bfloat16: a model that is not small, on a GPU or CPU that is fast in it."""
+    if sum(weight.numel() for weight in model.parameters()) < SMALL:
+        return False
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    ask = getattr(torch.cpu, "get_capabilities", dict)  # older torch cannot tell
+    return bool(ask().get("amx_bf16"))
+
+
 def _guard(folder: str, load: Any, **options: Any) -> Any:
     """Turn the many errors of a broken or absent checkpoint into one line."""
     path = locate(folder)
     try:
         return load(path, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError, StrictDataclassError, KeyError) as error:
         lines = str(error).strip().splitlines()
         reason = lines[0][:200] if lines else type(error).__name__
         raise KardError(f"model {folder}: it cannot be loaded from {path} ({reason})") from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .experiment import Experiment
+from .jobs import threads
 from .presets import Settings, resolve
 from .runs import Run, open_run
 
@@ -35,5 +36,5 @@ def open_notebook(notebook: str, namespace: Mapping[str, Any], extra: Sequence[s
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # as the jobs do, so that a number does not depend on where it was computed
+        torch.set_num_threads(threads(settings))  # as the jobs do: numbers do not depend on where they come from
     return run, Experiment(settings)

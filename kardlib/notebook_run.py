@@ -114,6 +114,7 @@ def _execute(plan: Plan, folder: Path, say: Callable[[str], None]) -> Path:
         failed.unlink(missing_ok=True)
     except NotebookFailure as failure:
         if partial.exists():
+            _forget_paths(partial, plan)
             os.replace(partial, failed)
         raise NotebookFailure(f"{failure} (kept: {failed})") from None
     except OSError as error:
@@ -241,4 +242,11 @@ def _forget_paths(path: Path, plan: Plan) -> None:
     notebook = nbformat.read(path, as_version=4)
     about = notebook.metadata.get("papermill", {})
     about["input_path"] = about["output_path"] = f"{plan.notebook}.ipynb"
+    for value in plan.given.values():
+        if isinstance(value, str) and Path(value).expanduser().is_absolute():
+            name = Path(value).name
+            about["parameters"] = {n: name if v == value else v for n, v in about.get("parameters", {}).items()}
+            for cell in notebook.cells:
+                if "injected-parameters" in cell.metadata.get("tags", []):
+                    cell.source = cell.source.replace(value, name)
     nbformat.write(notebook, path)

@@ -7,11 +7,13 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import KardError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+MODELS_DIR = REPOSITORY / "data" / "models"
+"""Where the shipped base models are."""
 PresetName = Literal["mini", "laptop", "paper"]
 DATASETS = ("mini-medqa", "openbookqa", "strategyqa", "medqa", "own")
 
@@ -35,7 +37,7 @@ class Settings(BaseModel):
         world: seed of the mini world; ``inventory`` tells which names it draws on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: PresetName
     dataset: Literal["mini-medqa", "openbookqa", "strategyqa", "medqa", "own"]
@@ -67,16 +69,32 @@ class Settings(BaseModel):
     world: int = 1
     inventory: Literal["development", "reported"] = "reported"
 
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if self.kappa_star < self.k:
+            raise ValueError(f"kappa_star = {self.kappa_star} is below k = {self.k}, the passages to choose from them")
+        if self.teacher == "annotations" and self.l != 1:
+            raise ValueError(f"l = {self.l}: the teacher 'annotations' has one rationale for each question")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds = {list(self.seeds)}: a seed occurs twice")
+        return self
+
+    def changed(self) -> dict[str, Any]:
+        """What is not as the preset has it, data folder and seeds aside."""
+        usual = Settings(preset=self.preset, **PRESETS[self.preset])
+        names = set(type(self).model_fields) - {"preset", "dataset", "data_dir", "seeds"}
+        return {n: getattr(self, n) for n in sorted(names) if getattr(self, n) != getattr(usual, n)}
+
 
 _MINI: dict[str, Any] = dict(
     dataset="mini-medqa", student="mini-t5-base", encoder="mini-bert", teacher="scripted", l=3, k=3, kappa_star=100,
     kappa1=6, kappa2=90, tau1=2.0, tau2=1.0, pool=8, seeds=(0, 1, 2), student_lr=5e-4, student_epochs=2,
-    student_batch=32, source_tokens=320, target_tokens=48, reranker_lr=1.5e-3, reranker_epochs=3, reranker_batch=16,
+    student_batch=32, source_tokens=320, target_tokens=48, reranker_lr=1.5e-3, reranker_epochs=2, reranker_batch=16,
 )  # fmt: skip
 _LAPTOP: dict[str, Any] = dict(
     dataset="openbookqa", student="mini-t5-base", encoder="all-MiniLM-L6-v2", teacher="annotations", filter=False,
     l=1, k=3, kappa_star=100, kappa1=16, kappa2=16, tau1=2.0, tau2=1.0, pool=8, seeds=(0,), student_lr=3e-4,
-    student_epochs=3, student_batch=32, source_tokens=384, target_tokens=96, reranker_lr=5e-5, reranker_epochs=1,
+    student_epochs=3, student_batch=32, source_tokens=384, target_tokens=96, reranker_lr=1e-4, reranker_epochs=1,
     reranker_batch=16,
 )  # fmt: skip
 # METHOD.md's set-up: [C] lr 1e-4, 3 epochs, batch 32, 512 tokens; reranker lr 1e-4, 3 epochs, batch 16, 32 + 32, 4 + 4
@@ -122,7 +140,8 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise KardError(f"parameter {name} = {first['input']!r}: {first['msg']}") from None
+        told = first["msg"].removeprefix("Value error, ")
+        raise KardError(f"parameter {name} = {first['input']!r}: {told}" if name else told) from None
 
 
 def nearest(word: str, known: Any) -> str:

@@ -139,6 +139,8 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, row
     except json.JSONDecodeError as error:
         raise KardError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise KardError(f"{path}:{number}: nested too deeply") from None
     except (OSError, UnicodeDecodeError) as error:
         raise KardError(f"{path}: cannot be read ({error})") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from kardlib import models
 from kardlib.errors import KardError
@@ -106,3 +108,40 @@ def test_whatever_is_broken_is_one_line_with_the_folder(
     with pytest.raises(KardError) as caught:
         load(str(folder))
     assert "broken" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bfloat16_is_for_large_models_where_the_device_has_it(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": fast}, raising=False)
+    small, large = torch.nn.Linear(10, 10), torch.nn.Linear(4000, 4000, device="meta")
+    assert models.train_in_bf16(large) is fast
+    assert not models.train_in_bf16(small)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not models.train_in_bf16(large)
+
+
+def test_weights_that_lack_a_tensor_are_refused(tiny_t5: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_t5, tmp_path / "holes")
+    tensors = load_file(folder / "model.safetensors")
+    gone = next(name for name in tensors if "decoder" in name)
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if name != gone},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(KardError, match="holes: its weights lack " + re.escape(gone)):
+        load_student(str(folder))
+
+
+def test_an_encoder_is_no_student(tiny_bert: str) -> None:
+    with pytest.raises(KardError, match="does not write"):
+        load_student(tiny_bert)
+
+
+def test_a_wrong_type_in_the_configuration_is_one_line(tiny_t5: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_t5, tmp_path / "typed")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_layers": "two"}))
+    with pytest.raises(KardError, match="cannot be loaded"):
+        load_student(str(folder))
