@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import html
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .mini import needed_facts
+from .names import is_name
 from .prompts import question_block
 from .records import Passage, Prediction, Question
 
@@ -67,3 +70,35 @@ def _chosen(question: Question, given: Prediction) -> str:
     """The option that counts, and what was written instead where that names another or none."""
     option = "no option" if given.chosen is None else question.options[given.chosen]
     return option if given.parsed == given.chosen else f"{option} (written: {given.answer})"
+
+
+def most_disputed(experiment: Experiment, seed: int) -> int:
+    """Number of the first reported question on which the methods of the main table are most nearly half right."""
+    from .methods import METHODS
+
+    right: Counter[str] = Counter()
+    for row in METHODS:
+        of_seed = seed if row.training else experiment.settings.seeds[0]
+        right.update(p.question_id for p in experiment.predictions(row.name, of_seed) if p.chosen == p.gold)
+    questions = experiment.data.test
+    return min(range(len(questions)), key=lambda i: (abs(right[questions[i].id] - len(METHODS) / 2), i))
+
+
+def sources_of_names(experiment: Experiment, predictions: Sequence[Prediction]) -> Counter[str]:
+    """Where the names that stand in rationales of a mini set, and not in the question's stem, come from.
+
+    Returns:
+        Counts of ``passages`` (the student has read the name) and ``weights`` (it has not: remembered or made up).
+    """
+    counts = Counter({"passages": 0, "weights": 0})
+    by_id = {question.id: question for question in experiment.data.test}
+    for p in predictions:
+        stem = set(_words(by_id[p.question_id].stem))
+        read = set(_words(" ".join(experiment.texts[i] for i in p.passages)))
+        written = {word for word in _words(p.rationale) if is_name(word)} - stem
+        counts.update("passages" if name in read else "weights" for name in written)
+    return counts
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

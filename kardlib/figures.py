@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .runs import Run
+from .store import atomic_write
 
 # Okabe and Ito's palette.
 COLOURS = {
@@ -29,9 +30,8 @@ Whisker = tuple[float, float, float]
 
 def save(run: Run, figure: Figure, name: str) -> None:
     """Write a figure to ``<run folder>/figures/<name>.png``; the notebook shows it too."""
-    path = run.folder / "figures" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight")
+    with atomic_write(run.folder / "figures" / f"{name}.png", "wb") as file:
+        figure.savefig(file, format="png", bbox_inches="tight")
 
 
 def bars(values: Mapping[str, float], xlabel: str, ylabel: str) -> Figure:
@@ -98,12 +98,25 @@ def dots(
     return figure
 
 
-def word_bars(words: Sequence[tuple[str, str, float]], title: str) -> Figure:
-    """For each token of a question, how well its best token of a passage matches it (cosine)."""
-    figure, axes = plt.subplots(figsize=(0.24 * len(words) + 1, 2.6))
-    axes.bar(range(len(words)), [value for _, _, value in words], color=COLOURS["sky"])
-    labels = [word if word == match else f"{word} → {match}" for word, match, _ in words]
-    axes.set_xticks(range(len(words)), labels, rotation=90, fontsize=7)
-    axes.set(ylabel="cosine")
-    axes.set_title(title, fontsize=8)
+def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], xlabel: str, title: str) -> Figure:
+    """One lying bar a name, made of parts."""
+    figure, axes = plt.subplots(figsize=(6, 0.5 * len(names) + 1.2))
+    left = np.zeros(len(names))
+    for (part, values), colour in zip(parts.items(), COLOURS.values(), strict=False):
+        axes.barh(range(len(names)), values, left=left, color=colour, label=part)
+        left += np.asarray(values)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel=xlabel, title=title)
+    axes.legend()
+    return figure
+
+
+def word_bars(words: Sequence[tuple[str, float]]) -> Figure:
+    """For each token of a question, in their order from left to right, how much it adds to a difference of scores."""
+    figure, axes = plt.subplots(figsize=(0.2 * len(words) + 1, 2.6))
+    colours = [COLOURS["blue"] if value >= 0 else COLOURS["vermilion"] for _, value in words]
+    axes.bar(range(len(words)), [value for _, value in words], color=colours)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(words)), [word for word, _ in words], rotation=90, fontsize=7)
+    axes.set(ylabel="difference of cosines")
     return figure

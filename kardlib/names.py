@@ -48,6 +48,11 @@ def endings(kind: Kind) -> tuple[str, ...]:
     return tuple(onset + ending for ending in _ENDINGS[kind] for onset in _ONSETS)
 
 
+def is_name(word: str) -> bool:
+    """Whether a word is built like a name, of this or of any other world."""
+    return word[:3] in SYLLABLES and any(word[3:] in endings(kind) for kind in KINDS)
+
+
 @cache
 def inventory(kind: Kind, which: Inventory) -> tuple[str, ...]:
     """All names of a kind in one inventory.

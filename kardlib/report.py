@@ -19,21 +19,29 @@ Format = Literal["text", "json", "html"]
 HEADER = ("method", "paper", "here", "95 % CI", "n", "unparsed %")
 CAUTION = (
     "In percent; accuracy unless another measure is named; ± is the standard deviation over seeds. "
-    "paper: the paper's own number for its own student and data set. here: what this run measured. "
+    "paper: the paper's own number for its own student and data set (≈: read off a figure). "
+    "here: what this run measured. "
     "A mini number stands beside the paper's, never in its column."
 )
-ORACLE = "† oracle: uses a rationale of the test question, which nobody has in earnest; a bound, no result."
+ORACLE = "† oracle: uses a rationale of the test question, which nobody has in earnest."
 
 
 @dataclass(frozen=True)
 class PaperNumber:
-    """A number printed in the paper, in percent; ``sd`` in points, or None where the paper gives none."""
+    """A number of the paper, in percent; ``sd`` in points, or None where the paper gives none.
+
+    Attributes:
+        read_off: it is printed nowhere and was read off a figure, good to a few tenths.
+    """
 
     table: str
     value: float
     sd: float | None
+    read_off: bool = False
 
     def __str__(self) -> str:
+        if self.read_off:
+            return f"≈ {self.value:.1f}"
         return f"{self.value:.2f}" + (f" ± {self.sd:.2f}" if self.sd is not None else "")
 
 
@@ -90,9 +98,9 @@ def paper_numbers() -> dict[tuple[str, str, str, str], list[PaperNumber]]:
     try:
         with open(PAPER_CSV, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                sd = float(row["sd"]) if row["sd"] else None
+                sd, read_off = float(row["sd"]) if row["sd"] else None, row["read_from"] == "pixels"
                 key = (row["dataset"], row["student"], row["method"], row["metric"])
-                numbers.setdefault(key, []).append(PaperNumber(row["table"], float(row["value"]), sd))
+                numbers.setdefault(key, []).append(PaperNumber(row["table"], float(row["value"]), sd, read_off))
     except (OSError, KeyError, ValueError) as error:
         raise KardError(f"{PAPER_CSV.name}: cannot be read ({error})") from None
     return numbers
@@ -114,7 +122,8 @@ def blocks(rows: Sequence[ResultRow]) -> list[Block]:
     """Group rows by table, data set, split, student and metric kind, in the order in which they come."""
     groups: dict[tuple[str, ...], list[ResultRow]] = {}
     for row in rows:
-        groups.setdefault((row.table, row.dataset, row.split, row.student or ""), []).append(row)
+        answers = str(row.settings.get("answers", ""))
+        groups.setdefault((row.table, row.dataset, row.split, row.student or "", answers), []).append(row)
     return [Block(_title(group[0]), _lines(group)) for group in groups.values()]
 
 
@@ -124,7 +133,9 @@ def _title(row: ResultRow) -> str:
     student = f" | student {row.student}" if row.student else ""
     if row.student and row.paper_student:
         student += f" in the place of {row.paper_student}"
-    return f"{table} | {row.dataset} ({row.split}){played}{student}"
+    reading = {"scored": " | the likeliest option counts", "free": " | the text as written counts"}
+    told = reading.get(str(row.settings.get("answers", "")), "")
+    return f"{table} | {row.dataset} ({row.split}){played}{student}{told}"
 
 
 def _lines(rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:

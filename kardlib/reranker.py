@@ -25,13 +25,12 @@ from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistill
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import Tensor, nn
 from transformers import PrinterCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from .candidates import Candidates, sample_pool
 from .errors import KardError
-from .models import device, locate
+from .models import device, locate, train_in_bf16
 from .presets import Settings
-from .student import SaveByTime
+from .student import SaveByTime, last_whole_checkpoint
 
 Form = Literal["late-interaction", "cross-encoder"]
 TOKENS = 256
@@ -123,6 +122,14 @@ class LateInteraction:
         outside = torch.arange(padded.shape[1], device=query.device)[None, :] >= lengths[:, None]
         return similar.masked_fill(outside[:, None, :], -1e4).amax(-1).sum(-1).tolist()
 
+    def preference(self, query: str, one: str, other: str) -> list[tuple[str, float]]:
+        """For each query token, by how much its best match in one passage is better than in the other.
+
+        The values add up to the difference of the two scores.
+        """
+        pairs = zip(self.contributions(query, one), self.contributions(query, other), strict=True)
+        return [(word, first - second) for (word, _, first), (_, _, second) in pairs]
+
     def contributions(self, query: str, passage: str) -> list[tuple[str, str, float]]:
         """What a score rests on: for each query token, the passage token that matches it best and their cosine."""
         tokenizer = self.model.tokenizer
@@ -194,16 +201,21 @@ def training_rows(
 ) -> list[tuple[str, list[str], list[float]]]:
     """(question, sampled passages, rho(d | r)) for each rationale, sampled anew for each epoch and shuffled.
 
+    Every row has the same number of passages: ``settings.pool``, or fewer where the smallest union has fewer.
+
     Args:
         pools: unions of Eq. 3; ``key`` is ``question#rationale``.
         queries: the test-time query of each question, by question id.
     """
+    size = min(settings.pool, *(len(pool.passages) for pool in pools))
+    if size < 2:
+        raise KardError("a union of candidates has one member only: nothing to rank; raise kappa1 and kappa2")
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(settings.reranker_epochs):
         epoch = []
         for pool in pools:
-            passages, scores = sample_pool(pool, settings.pool, rng)
+            passages, scores = sample_pool(pool, size, rng)
             epoch.append((queries[pool.key.rpartition("#")[0]], [texts[i] for i in passages], scores))
         rows += [epoch[i] for i in rng.permutation(len(epoch))]
     return rows
@@ -220,6 +232,7 @@ def train_reranker(
     set_seed(seed)
     late = settings.reranker_form == "late-interaction"
     model = load_late_interaction(settings.encoder) if late else load_cross_encoder(settings.encoder)
+    model.model_card_data.set_widget_examples = lambda dataset: None  # a progress bar that says nothing
     if late:
         loss = LateInteractionLoss(model, student_temperature=settings.tau2, teacher_temperature=settings.tau1)
     else:
@@ -229,20 +242,20 @@ def train_reranker(
     trainer_kind, arguments_kind, table = kinds
     trainer = trainer_kind(
         model=model,
-        args=arguments_kind(output_dir=str(work), **_arguments(settings, seed)),
+        args=arguments_kind(output_dir=str(work), bf16=train_in_bf16(model), **_arguments(settings, seed)),
         train_dataset=table(rows, settings),
         loss=loss,
         callbacks=[SaveByTime()],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.is_dir() else None)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
     model.save_pretrained(str(out))
     return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
 
 
 def _columns(rows: Sequence[tuple[str, list[str], list[float]]], settings: Settings) -> Dataset:
     columns: dict[str, list[Any]] = {"query": [row[0] for row in rows]}
-    for j in range(settings.pool):
+    for j in range(len(rows[0][1])):
         columns[f"passage_{j}"] = [row[1][j] for row in rows]
     return Dataset.from_dict(columns | {"label": [row[2] for row in rows]})
 
@@ -253,13 +266,11 @@ def _lists(rows: Sequence[tuple[str, list[str], list[float]]], settings: Setting
 
 
 def _arguments(settings: Settings, seed: int) -> dict[str, Any]:
-    on_gpu = device().type == "cuda"
     return dict(
         learning_rate=settings.reranker_lr, lr_scheduler_type="linear", warmup_steps=0.05, num_train_epochs=1,
         per_device_train_batch_size=settings.reranker_batch, train_sampling_strategy="sequential",
-        save_strategy="no", save_total_limit=1, logging_steps=10, seed=seed, data_seed=seed, use_cpu=not on_gpu,
-        bf16=on_gpu and torch.cuda.is_bf16_supported(), report_to="none", disable_tqdm=True, log_level="error",
-        dataloader_pin_memory=False,
+        save_strategy="no", save_total_limit=1, logging_steps=10, seed=seed, data_seed=seed, report_to="none",
+        use_cpu=device().type == "cpu", disable_tqdm=True, log_level="error", dataloader_pin_memory=False,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ class Score:
 
     Attributes:
         value: mean over seeds, in percent.
-        sd: standard deviation over seeds (0 for one seed), in percent points.
+        sd: standard deviation over seeds, in percent points; None for one seed.
         seeds: the value of each seed.
         ci95: bootstrap interval over questions, seeds nested in them.
         n: distinct questions.
@@ -28,54 +28,71 @@ class Score:
     """
 
     value: float
-    sd: float
+    sd: float | None
     seeds: list[float]
     ci95: list[float]
     n: int
     parse_failures: int = 0
 
 
-def score(table: np.ndarray, parse_failures: int = 0) -> Score:
-    """Score a table of outcomes, shape ``(seeds, questions)``, 1 for right and 0 for wrong."""
+def score(table: np.ndarray, parse_failures: int = 0, gap: bool = False) -> Score:
+    """Score a table of outcomes, shape ``(seeds, questions)``, 1 for right and 0 for wrong; ``gap``: of differences."""
     if table.ndim != 2 or not table.size:
         raise KardError("nothing to score: there are no predictions")
     seeds = [float(100 * row.mean()) for row in table]
     return Score(
         value=float(np.mean(seeds)),
-        sd=float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0,
+        sd=float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
         seeds=seeds,
-        ci95=interval(table.mean(axis=0)),
+        ci95=interval(table.mean(axis=0), gap),
         n=table.shape[1],
         parse_failures=parse_failures,
     )
 
 
-def interval(per_question: np.ndarray) -> list[float]:
-    """95 % percentile bootstrap of the mean over questions, in percent; seeds are already averaged per question."""
+def interval(per_question: np.ndarray, gap: bool = False) -> list[float]:
+    """95 % percentile bootstrap of the mean over questions, in percent; seeds are already averaged per question.
+
+    Where every question is right, or every one wrong, resampling shows no spread: Wilson's interval takes its place.
+    """
+    mean = float(per_question.mean())
+    if np.ptp(per_question) == 0 and not gap and mean in (0.0, 1.0):
+        n = len(per_question)
+        wilson = stats.binomtest(int(mean * n), n).proportion_ci(method="wilson")
+        return [100 * float(wilson.low), 100 * float(wilson.high)]
     if np.ptp(per_question) == 0 or len(per_question) < 2:
-        return [float(100 * per_question.mean())] * 2
+        return [100 * mean] * 2
     result = stats.bootstrap(
         (per_question,), np.mean, n_resamples=RESAMPLES, method="percentile", batch=100, rng=np.random.default_rng(0)
     )
     return [100 * float(result.confidence_interval.low), 100 * float(result.confidence_interval.high)]
 
 
-def outcomes(runs: Sequence[Sequence[Prediction]]) -> np.ndarray:
-    """Right or wrong, shape ``(seeds, questions)``; every run must answer the same questions, in any order."""
+def outcomes(runs: Sequence[Sequence[Prediction]], free: bool = False) -> np.ndarray:
+    """Right or wrong, shape ``(seeds, questions)``; every run must answer the same questions, in any order.
+
+    Args:
+        free: read the text as written (one that names no option is wrong), whatever option was scored the likeliest.
+    """
     ids = sorted(p.question_id for p in runs[0])
     rows = []
     for run in runs:
-        by_id = {p.question_id: float(p.chosen == p.gold) for p in run}
+        by_id = {p.question_id: float((p.parsed if free else p.chosen) == p.gold) for p in run}
         if sorted(by_id) != ids:
             raise KardError("predictions of different seeds do not answer the same questions")
         rows.append([by_id[i] for i in ids])
     return np.array(rows)
 
 
-def accuracy(runs: Sequence[Sequence[Prediction]]) -> Score:
-    """Accuracy of one method over seeds; an answer without an option is wrong, texts that name none are counted."""
+def accuracy(runs: Sequence[Sequence[Prediction]], free: bool = False) -> Score:
+    """Accuracy of one method over seeds, see :func:`outcomes`; texts that name no option are counted."""
     failures = sum(p.parsed is None for run in runs for p in run)
-    return score(outcomes(runs), failures)
+    return score(outcomes(runs, free), failures)
+
+
+def verdict(gap: Score) -> str:
+    """What a difference says about "first > second": ``holds``, ``does not hold`` or ``undecided`` at 95 %."""
+    return "holds" if gap.ci95[0] > 0 else "does not hold" if gap.ci95[1] < 0 else "undecided"
 
 
 def hits_at(ranking: Sequence[str], truth: Sequence[str], k: int) -> bool:
@@ -97,4 +114,4 @@ def difference(first: np.ndarray, second: np.ndarray) -> Score:
     if first.shape[1:] != second.shape[1:] or {len(first), len(second)} - {1, rows}:
         raise KardError(f"outcomes of shapes {first.shape} and {second.shape} cannot be paired")
     gap = np.broadcast_to(first, (rows, first.shape[1])) - np.broadcast_to(second, (rows, second.shape[1]))
-    return score(np.asarray(gap))
+    return score(np.asarray(gap), gap=True)

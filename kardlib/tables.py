@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
 
 import numpy as np
 
@@ -11,18 +14,28 @@ from .experiment import Experiment
 from .jobs import Job, run_jobs
 from .methods import METHODS, Method, method
 from .mini import needed_facts
+from .presets import Settings
+from .records import Prediction, write_jsonl
 from .runs import ResultRow
 from .scoring import Score, accuracy, difference, hits, outcomes, score
 
 HITS = (1, 3, 5, 10)
 # Who plays whom: the paper uses Flan-T5 on MedQA and T5 on the other two sets.
 _PLAYS = {"mini-t5-base": "T5-base", "mini-t5-large": "T5-large", "mini-t5-xl": "T5-xl", "mini-opt": "OPT-350M"}
+_REAL = {
+    **{f"t5-v1_1-{size}": f"T5-{size}" for size in ("base", "large", "xl")},
+    **{f"flan-t5-{size}": f"Flan-T5-{size}" for size in ("base", "large", "xl")},
+    "opt-350m": "OPT-350M",
+    "opt-iml-1.3b": "OPT-IML-1.3B",
+}
 
 
 def paper_student(student: str, paper_dataset: str) -> str | None:
-    """The paper's name of the student that a shipped model plays; None for any other model."""
+    """The paper's name of a student, or of the one that a shipped model plays; None for any other model."""
     name = _PLAYS.get(student)
-    return f"Flan-{name}" if name and name.startswith("T5") and paper_dataset == "MedQA-USMLE" else name
+    if name is None:
+        return _REAL.get(Path(student).name.lower())
+    return f"Flan-{name}" if name.startswith("T5") and paper_dataset == "MedQA-USMLE" else name
 
 
 def training_jobs(experiment: Experiment) -> list[Job]:
@@ -34,6 +47,12 @@ def training_jobs(experiment: Experiment) -> list[Job]:
         for seed in seeds
     ]
     return [Job("reranker", {"seed": seed}) for seed in seeds] + students
+
+
+def reranking_jobs(settings: Settings) -> list[Job]:
+    """One reranker a seed, and where that would leave a core idle, the first student beside them."""
+    jobs = [Job("reranker", {"seed": seed}) for seed in settings.seeds]
+    return [*jobs, Job("student", {"training": "KARD", "seed": settings.seeds[0]})] if len(jobs) % 2 else jobs
 
 
 def seeds_of(row: Method, experiment: Experiment) -> tuple[int, ...]:
@@ -70,24 +89,42 @@ def prepare(experiment: Experiment) -> None:
     experiment.pools()
 
 
-def main_rows(experiment: Experiment, decodings: Sequence[str] = ("greedy",)) -> list[ResultRow]:
-    """Rows of the main table (Table 1, or Table 2 for the sets that the paper has there)."""
+def main_rows(
+    experiment: Experiment, decodings: Sequence[str] = ("greedy",), folder: Path | None = None
+) -> list[ResultRow]:
+    """Rows of the main table (Table 1, or Table 2 for the sets that the paper has there).
+
+    Greedy answers that were scored over the options come a second time as they were written (``answers`` is ``free``).
+
+    Args:
+        folder: of the run; the raw predictions of all seeds are written to its subfolder ``predictions``.
+    """
+    readings = [(d, experiment.settings.answers if d == "greedy" else "free") for d in decodings]
+    readings += [("greedy", "free")] if ("greedy", "scored") in readings else []
     rows = []
-    for decoding in decodings:
+    for decoding, answers in readings:
         for row in METHODS:
             if decoding != "greedy" and row.forced_rationale:
                 continue
             runs = [experiment.predictions(row.name, seed, decoding) for seed in seeds_of(row, experiment)]
-            rows.append(_accuracy_row(experiment, row, decoding, accuracy(runs)))
+            line = _accuracy_row(experiment, row, decoding, answers, accuracy(runs, answers == "free"))
+            rows.append(line.model_copy(update={"predictions": _keep(runs, folder)}) if folder else line)
     return rows
 
 
-def _accuracy_row(experiment: Experiment, row: Method, decoding: str, value: Score) -> ResultRow:
+def _keep(runs: Sequence[Sequence[Prediction]], folder: Path) -> str:
+    first = runs[0][0]
+    name = "-".join(re.findall(r"\w+", f"{first.method} {first.decoding}".lower()))
+    file = folder / "predictions" / f"{name}.jsonl"
+    write_jsonl(file, (prediction for run in runs for prediction in run))
+    return str(file)
+
+
+def _accuracy_row(experiment: Experiment, row: Method, decoding: str, answers: str, value: Score) -> ResultRow:
     s, data = experiment.settings, experiment.data
-    settings = {"l": s.l if row.training else None, "k": s.k if row.test_query != "none" else None}
-    settings["answers"] = s.answers if decoding == "greedy" else "free"
+    settings = {"l": s.l if row.training else None, "k": s.k if row.test_query != "none" else None, "answers": answers}
     settings["kappa_star"] = s.kappa_star if row.test_query == "reranker" else None
-    first = experiment.folder("predictions", name=row.name, seed=s.seeds[0], decoding=decoding, split="test")
+    settings = _unusual(experiment) | settings
     return ResultRow(
         table="1" if data.paper_name == "MedQA-USMLE" else "2",
         dataset=data.name,
@@ -100,7 +137,7 @@ def _accuracy_row(experiment: Experiment, row: Method, decoding: str, value: Sco
         decoding=decoding,
         settings=settings,
         oracle=row.oracle,
-        predictions=str(first / "predictions.jsonl"),
+        predictions=None,
         **_numbers(value),
     )
 
@@ -135,11 +172,17 @@ def _hits_row(experiment: Experiment, name: str, k: int, value: Score) -> Result
         method=name,
         metric=f"hits@{k}",
         decoding=None,
-        settings={"kappa_star": s.kappa_star},
+        settings=_unusual(experiment) | {"kappa_star": s.kappa_star},
         oracle=False,
         predictions=None,
-        **_numbers(value),
+        **_numbers(value) | {"parse_failures": None},
     )
+
+
+def _unusual(experiment: Experiment) -> dict[str, object]:
+    """Settings that are not the preset's, folders by their last name: they tell a run's rows from another run's."""
+    changed = experiment.settings.changed()
+    return {n: Path(v).name if n in ("encoder", "student") else v for n, v in changed.items()}
 
 
 def _numbers(value: Score) -> dict[str, object]:
@@ -153,18 +196,27 @@ def _numbers(value: Score) -> dict[str, object]:
     }
 
 
-def compare(experiment: Experiment, first: str, second: str) -> Score:
-    """Paired difference in accuracy of two methods, first minus second, in points."""
+def compare(experiment: Experiment, first: str, second: str, free: bool = False) -> Score:
+    """Paired difference in accuracy of two methods, first minus second, in points.
+
+    Args:
+        free: of the answers as they were written.
+    """
     tables = [
-        outcomes([experiment.predictions(name, seed) for seed in seeds_of(method(name), experiment)])
+        outcomes([experiment.predictions(name, seed) for seed in seeds_of(method(name), experiment)], free)
         for name in (first, second)
     ]
     return difference(*tables)
 
 
-def compare_hits(experiment: Experiment, k: int) -> Score:
-    """Paired difference in hits@k, reranker minus BM25, in points."""
-    rankings, truth = rankings_of(experiment), experiment.truth()
+def compare_hits(experiment: Experiment, k: int, only: Set[str] | None = None) -> Score:
+    """Paired difference in hits@k, reranker minus BM25, in points.
+
+    Args:
+        only: ids of the questions that count; all where it is left out.
+    """
+    rankings = rankings_of(experiment)
+    truth = {i: passages for i, passages in experiment.truth().items() if only is None or i in only}
     return difference(hits(rankings["Reranker"], truth, k), hits(rankings["BM25"], truth, k))
 
 
@@ -181,3 +233,26 @@ def coverage(experiment: Experiment, passages: Mapping[str, Sequence[str]], k: i
         stated = set().union(*(mini.facts[i] for i in passages[question.id][:k]))
         covered.append(needed_facts(mini.world, question) <= stated)
     return np.array(covered)
+
+
+ASKED = {"never": (0, 0), "once": (1, 1), "2 to 5": (2, 5), "6 or more": (6, 10**9)}
+"""Groups of test questions by how many training questions are about the same disease."""
+
+
+def asked_in_training(experiment: Experiment) -> dict[str, set[str]]:
+    """Ids of the reported questions in each group of ``ASKED``; a mini set only knows what a question is about."""
+    asked = Counter(q.meta["disease"] for q in experiment.data.train)
+    return {
+        name: {q.id for q in experiment.data.test if low <= asked[q.meta["disease"]] <= high}
+        for name, (low, high) in ASKED.items()
+    }
+
+
+def by_frequency(experiment: Experiment, name: str) -> list[tuple[float, float, float]]:
+    """Accuracy of a method in each group of ``ASKED``, with the ends of its interval, in percent; 0 where none is."""
+    runs = [experiment.predictions(name, seed) for seed in seeds_of(method(name), experiment)]
+    whiskers = []
+    for group in asked_in_training(experiment).values():
+        value = accuracy([[p for p in run if p.question_id in group] for run in runs]) if group else None
+        whiskers.append((value.value, *value.ci95) if value else (0.0, 0.0, 0.0))
+    return whiskers

@@ -12,7 +12,7 @@ from kardlib.bm25 import BM25, STOP_WORDS
 from kardlib.candidates import question_candidates, rationale_candidates
 from kardlib.mini import MiniSet, answer_of, chain_of, make_mini_medqa, needed_facts
 from kardlib.mini_tokenizer import Role, make_tokenizer, vocabulary
-from kardlib.names import KINDS, SYLLABLES, Inventory, Kind, endings, inventory
+from kardlib.names import KINDS, SYLLABLES, Inventory, Kind, endings, inventory, is_name
 from kardlib.pretrain import SMALL_WORLD
 from kardlib.records import Question
 from kardlib.teacher import ScriptedTeacher
@@ -37,6 +37,14 @@ def words_of(text: str) -> set[str]:
 
 
 # --- names and tokens -------------------------------------------------------------------------------------------------
+
+
+def test_every_name_is_known_as_one_and_ordinary_words_are_not() -> None:
+    for which in ("pretraining", "development", "reported"):
+        for kind in KINDS:
+            assert all(is_name(name) for name in inventory(kind, which)[:200])
+    template = "a patient with the disease is treated with which target is blocked by carrier enzyme so the answer is"
+    assert not any(is_name(word) for word in template.split())
 
 
 def test_no_name_is_in_two_places() -> None:

@@ -170,6 +170,14 @@ def test_maxsim_ignores_padding_and_adds_over_query_tokens() -> None:
     assert LateInteraction.maxsim(query, passages) == pytest.approx([-1.0, 1.6])
 
 
+def test_what_tells_two_passages_apart_adds_up_to_the_difference_of_their_scores(tiny_bert: str) -> None:
+    encoder = LateInteraction(tiny_bert)
+    scores = [sum(value for _, _, value in encoder.contributions(QUERY, TEXTS[i])) for i in ("a", "b")]
+    words = encoder.preference(QUERY, TEXTS["a"], TEXTS["b"])
+    assert sum(value for _, value in words) == pytest.approx(scores[0] - scores[1], abs=1e-4)
+    assert all(value == 0 for _, value in encoder.preference(QUERY, TEXTS["a"], TEXTS["a"]))
+
+
 def test_contributions_add_up_to_the_score(tiny_bert: str) -> None:
     encoder = LateInteraction(tiny_bert)
     parts = encoder.contributions(QUERY, TEXTS["b"])

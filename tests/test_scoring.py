@@ -9,7 +9,7 @@ import pytest
 
 from kardlib.errors import KardError
 from kardlib.records import Prediction
-from kardlib.scoring import accuracy, difference, hits, hits_at, interval, outcomes, score
+from kardlib.scoring import Score, accuracy, difference, hits, hits_at, interval, outcomes, score, verdict
 
 
 def run(
@@ -42,7 +42,7 @@ def test_the_mean_and_spread_are_over_seeds() -> None:
     value = accuracy([run([0, 0, 0, 0]), run([0, 0, 1, 1]), run([0, 1, 1, 1])])
     assert value.seeds == [100.0, 50.0, 25.0]
     assert value.value == pytest.approx(np.mean(value.seeds)) and value.sd == pytest.approx(np.std(value.seeds, ddof=1))
-    assert accuracy([run([0, 1])]).sd == 0.0
+    assert accuracy([run([0, 1])]).sd is None
 
 
 def test_the_order_of_predictions_does_not_matter() -> None:
@@ -51,6 +51,17 @@ def test_the_order_of_predictions_does_not_matter() -> None:
     shuffled = [predictions[i] for i in rng.permutation(50)]
     assert (outcomes([predictions]) == outcomes([shuffled])).all()
     assert accuracy([predictions, shuffled]).sd == 0.0
+
+
+def test_an_answer_as_written_is_wrong_where_it_names_no_option() -> None:
+    named, silent = run([0, 1])[0], run([0, 1])[0].model_copy(update={"parsed": None})
+    assert outcomes([[named]], free=True).all() and outcomes([[silent]]).all()
+    assert not outcomes([[silent]], free=True).any()
+
+
+@pytest.mark.parametrize(("low", "high", "says"), [(1, 2, "holds"), (-2, -1, "does not hold"), (-1, 1, "undecided")])
+def test_a_verdict_is_where_the_interval_lies(low: float, high: float, says: str) -> None:
+    assert verdict(Score(value=(low + high) / 2, sd=0, seeds=[], ci95=[low, high], n=2)) == says
 
 
 def test_seeds_with_other_questions_are_refused() -> None:
@@ -76,8 +87,8 @@ def test_an_interval_holds_the_value_and_narrows_with_questions() -> None:
 def test_an_interval_is_the_same_each_time_and_a_point_where_nothing_varies() -> None:
     values = np.random.default_rng(2).random(40)
     assert interval(values) == interval(values)
-    assert interval(np.ones(9)) == [100.0, 100.0] and interval(np.zeros(9)) == [0.0, 0.0]
-    assert interval(np.array([1.0])) == [100.0, 100.0]
+    assert interval(np.full(9, 0.5)) == [50.0, 50.0] and interval(np.zeros(9), gap=True) == [0.0, 0.0]
+    assert interval(np.array([0.5])) == [50.0, 50.0]
 
 
 def test_seeds_are_nested_in_questions() -> None:
@@ -132,3 +143,10 @@ def test_hits_are_a_table_in_the_order_of_the_truth() -> None:
     assert hits(runs, truth, 1).tolist() == [[0.0, 1.0], [1.0, 0.0]]
     assert hits(runs, truth, 2).tolist() == [[1.0, 1.0], [1.0, 0.0]]
     assert (hits(runs, truth, 2) >= hits(runs, truth, 1)).all()
+
+
+def test_nothing_wrong_in_few_questions_is_no_proof_of_perfection() -> None:
+    low, high = interval(np.ones(20))
+    assert 70 < low < 95 and high == pytest.approx(100)
+    assert interval(np.zeros(20)) == pytest.approx([100 - high, 100 - low])
+    assert interval(np.ones(2000))[0] > 99
