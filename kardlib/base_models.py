@@ -265,7 +265,7 @@ A base model of the KARD kit, made by `kard pretrain {name}`. It plays a role in
 - Architecture: {type(model).__name__}, {count / 1e6:.2f} million parameters, stored in bfloat16.
 - Data: an endless stream of invented clinics (`kardlib/pretrain.py`) whose names share no name with any world that
   the kit reports. {tasks}
-- Seed {recipe.seed}; {seconds / 60:.0f} minutes with {torch.get_num_threads()} threads, torch {torch.__version__}.
+- Seed {recipe.seed}; {seconds / 60:.0f} minutes with {torch.get_num_threads()} thread(s), torch {torch.__version__}.
 - Licence: MIT, like the kit.
 
 Recipe:

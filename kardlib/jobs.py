@@ -95,7 +95,7 @@ def run_jobs(settings: Settings, jobs: Sequence[Job], title: str) -> None:
         processes = list((pool._processes or {}).values())  # shutdown forgets them
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
-            process.terminate()
+            process.kill()  # nothing half written is lost or kept: see store.py
         raise
 
 

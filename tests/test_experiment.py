@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import multiprocessing
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -518,6 +519,23 @@ def test_real_data_shares_the_cores_among_the_seeds(
     assert jobs.workers(laptop) == min(cores, len(seeds))
     assert jobs.workers(laptop) * jobs.threads(laptop) <= cores < jobs.workers(laptop) * (jobs.threads(laptop) + 1)
     assert jobs.threads(mini) == 1 and jobs.workers(mini) == min(cores, jobs.MOST_WORKERS)
+
+
+def test_a_failing_step_is_one_line_and_leaves_no_process_behind(
+    settings: Settings, tiny_t5: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KARD_WORKERS", "2")
+    monkeypatch.setattr(jobs, "_pools", {})
+    broken = shutil.copytree(tiny_t5, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    wrong = settings.model_copy(update={"student": str(broken)})
+    before = set(multiprocessing.active_children())
+    with pytest.raises(KardError, match="broken: it cannot be loaded"):
+        run_jobs(wrong, [Job("student", {"training": "KARD", "seed": seed}) for seed in (0, 1)], "training")
+    assert not jobs._pools
+    for process in set(multiprocessing.active_children()) - before:
+        process.join(20)
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_jobs_cover_every_row_and_training_of_the_main_table(experiment: Experiment) -> None:
