@@ -31,15 +31,15 @@ def training_pairs(
         count: tokens of a text, for cutting passages and rationales; None leaves them whole.
     """
     texts = {passage.id: passage.text for passage in search.passages}
-    found: dict[str, list[str]] = {}
+    sources: dict[str, str] = {}
     pairs = []
     for question, told in items:
         key = question.id if told is None or training.query != "rationale" else rationale_key(told)
-        if key not in found:
-            found[key] = _passages(training, question, told, search, k, texts)
-        source = build_prompt(question, found[key], training.target, count=count, max_tokens=source_tokens)
+        if key not in sources:
+            found = _passages(training, question, told, search, k, texts)
+            sources[key] = build_prompt(question, found, training.target, count=count, max_tokens=source_tokens)
         target = build_target(question.answer_text, told.text if told else None, count, target_tokens)
-        pairs.append(Pair(source, target))
+        pairs.append(Pair(sources[key], target))
     return pairs
 
 

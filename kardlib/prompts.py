@@ -77,7 +77,8 @@ def build_prompt(
             if not kept:
                 raise KardError(f"question {question.id}: its options leave no room for it in {max_tokens} tokens")
             return tail_of(" ".join(words[len(words) - kept :]))
-        passages = _fit(passages, room - count(tail), count)
+        if passages and count(_passage_block(passages) + tail) > room:
+            passages = _fit(passages, room - count(tail), count)
     return _passage_block(passages) + tail
 
 

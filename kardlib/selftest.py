@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from .demo import MAIN_PATH
@@ -22,11 +24,17 @@ CELL_SECONDS = 1500
 
 @dataclass(frozen=True)
 class Stage:
-    """One command of the test, run by this interpreter; ``env`` goes on top of the process's own environment."""
+    """One command of the test, run by this interpreter.
+
+    Attributes:
+        env: goes on top of the process's own environment.
+        beside: it runs at the same time as the stage before it; what it prints comes afterwards.
+    """
 
     name: str
     command: list[str]
     env: dict[str, str] = field(default_factory=dict)
+    beside: bool = False
 
 
 def stages(runs: str, pytest_arguments: Sequence[str] = ()) -> list[Stage]:
@@ -45,9 +53,9 @@ def stages(runs: str, pytest_arguments: Sequence[str] = ()) -> list[Stage]:
     return [
         Stage("unit tests", ["-m", "pytest", str(REPOSITORY / "tests"), *pytest_arguments]),
         Stage("full mini run", [*kard, "demo"]),
-        # without a notebook pytest would collect the unit tests again and pass
-        Stage("notebooks as committed", ["-m", "pytest", *nbval, *(notebooks or ["no-notebooks"])]),
         Stage("notebooks with other parameters", [*kard, "run", "all", *smoke], {"KARD_RUNS": runs}),
+        # without a notebook pytest would collect the unit tests again and pass
+        Stage("notebooks as committed", ["-m", "pytest", *nbval, *(notebooks or ["no-notebooks"])], beside=True),
     ]
 
 
@@ -57,18 +65,35 @@ def run_stages(todo: Sequence[Stage], say: Callable[[str], None] = print) -> int
     Returns:
         0 if all passed, 1 otherwise.
     """
-    passed, told = 0, []
-    for stage in todo:
+    codes: list[int] = []
+    told: list[str] = []
+    for i, stage in enumerate(todo):
+        if stage.beside and i:
+            continue  # it has been started with the one before
         say(f"== {stage.name}")
-        started = time.monotonic()
-        env = {**os.environ, **kernel_env(resolve("mini")), **stage.env}
-        code = subprocess.run([sys.executable, *stage.command], cwd=REPOSITORY, env=env).returncode
-        passed += code == 0
-        told.append(f"{'ok  ' if code == 0 else 'FAIL'} {stage.name}: {time.monotonic() - started:.0f} s")
+        others = list(itertools.takewhile(lambda other: other.beside, todo[i + 1 :]))
+        with ThreadPoolExecutor(len(others) + 1) as pool:
+            waiting = [pool.submit(_run, one, one is not stage) for one in (stage, *others)]
+            for one, done in zip((stage, *others), waiting, strict=True):
+                code, seconds, printed = done.result()
+                if one is not stage:
+                    say(f"== {one.name}\n{printed}")
+                codes.append(code)
+                told.append(f"{'ok  ' if code == 0 else 'FAIL'} {one.name}: {seconds:.0f} s")
     for line in told:
         say(line)
-    say(f"{passed} passed, {len(todo) - passed} failed")
-    return 0 if passed == len(todo) else 1
+    failed = sum(code != 0 for code in codes)
+    say(f"{len(codes) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def _run(stage: Stage, quietly: bool) -> tuple[int, float, str]:
+    """Exit status, seconds, and what it printed where that is not shown at once."""
+    started = time.monotonic()
+    env = {**os.environ, **kernel_env(resolve("mini")), **stage.env}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if quietly else {}
+    done = subprocess.run([sys.executable, *stage.command], cwd=REPOSITORY, env=env, **output)
+    return done.returncode, time.monotonic() - started, done.stdout or ""
 
 
 def selftest(pytest_arguments: Sequence[str] = ()) -> int:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -222,7 +223,11 @@ def test_two_processes_run_it_once_and_a_stopped_one_goes_on(tmp_path: Path, roo
     assert [one.wait(timeout=120) for one in both] == [0, 0]
     assert len(kernels(root)) == 1
     path = write_notebook(tmp_path, middle="import time; time.sleep(60)")
-    stopped = subprocess.Popen([*KARD, "run", str(path)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    stopped = subprocess.Popen(
+        [*KARD, "run", str(path)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
+        # a shell's background job ignores Ctrl-C, and so would all that it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while len(kernels(root)) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -262,8 +267,24 @@ def test_stages_are_counted_and_a_failure_shows(capsys: pytest.CaptureFixture[st
     assert selftest.run_stages(todo[:1]) == 0
 
 
+def test_a_stage_beside_another_runs_meanwhile_and_is_shown_afterwards(capfd: pytest.CaptureFixture[str]) -> None:
+    wait = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(.05)\nprint('first')"
+    with tempfile.TemporaryDirectory() as folder:
+        sign = f"{folder}/sign"
+        todo = [
+            selftest.Stage("waits", ["-c", wait, sign]),
+            selftest.Stage("tells", ["-c", f"open({sign!r}, 'w'); print('second')"], beside=True),
+            selftest.Stage("fails", ["-c", "raise SystemExit(2)"]),
+        ]
+        said: list[str] = []
+        assert selftest.run_stages(todo, said.append) == 1
+    assert capfd.readouterr().out == "first\n", "shown at once"
+    assert said[:2] == ["== waits", "== tells\nsecond\n"] and said[2] == "== fails"
+    assert said[-1] == "2 passed, 1 failed"
+
+
 def test_the_smoke_stage_has_runs_of_its_own_and_other_parameters() -> None:
-    last = selftest.stages("elsewhere")[-1]
+    last = next(stage for stage in selftest.stages("elsewhere") if stage.name == "notebooks with other parameters")
     assert last.env == {"KARD_RUNS": "elsewhere"} and "size=smoke" in last.command and "k=2" in last.command
 
 
