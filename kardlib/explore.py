@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .mini import needed_facts
 from .names import is_name
 from .prompts import question_block
 from .records import Passage, Prediction, Question
@@ -23,7 +22,7 @@ _LEFT = 'style="text-align:left;vertical-align:top"'
 def states_needed(experiment: Experiment, question: Question, passage_id: str) -> bool | None:
     """Whether a passage states something that a question needs; None where only the world's maker would know."""
     mini = experiment.data.mini
-    return None if mini is None else bool(mini.facts[passage_id] & needed_facts(mini.world, question))
+    return None if mini is None else bool(mini.facts[passage_id] & mini.needed(question))
 
 
 def side_by_side(

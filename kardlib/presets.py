@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,7 +15,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 MODELS_DIR = REPOSITORY / "data" / "models"
 """Where the shipped base models are."""
 PresetName = Literal["mini", "laptop", "paper"]
-DATASETS = ("mini-medqa", "openbookqa", "strategyqa", "medqa", "own")
+MINI_SETS = ("mini-medqa", "mini-strategyqa", "mini-openbookqa")
+"""Sets that the kit generates."""
+DatasetName = Literal["mini-medqa", "mini-strategyqa", "mini-openbookqa", "openbookqa", "strategyqa", "medqa", "own"]
+DATASETS: tuple[str, ...] = get_args(DatasetName)
 
 
 class Settings(BaseModel):
@@ -40,7 +43,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: PresetName
-    dataset: Literal["mini-medqa", "openbookqa", "strategyqa", "medqa", "own"]
+    dataset: DatasetName
     size: Literal["full", "smoke"] = "full"
     data_dir: str = ""
     student: str
@@ -112,7 +115,7 @@ SPLIT_SIZES: dict[str, dict[str, int]] = {
     "full": {"train": 1200, "dev": 300, "test": 1000},
     "smoke": {"train": 96, "dev": 32, "test": 48},
 }
-"""Questions of mini-MedQA by size; real sets are cut to the same numbers under ``smoke``."""
+"""Questions of each mini set by size; real sets are cut to the same numbers under ``smoke``."""
 
 
 def resolve(preset: str = "mini", **parameters: Any) -> Settings:
@@ -131,7 +134,7 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
         if name not in Settings.model_fields:
             raise KardError(f"parameter {name!r}: there is none of that name{nearest(name, Settings.model_fields)}")
     given = {name: value for name, value in parameters.items() if value is False or value not in (0, "", [], (), None)}
-    if not given.get("data_dir") and given.get("dataset", PRESETS[preset]["dataset"]) != "mini-medqa":
+    if not given.get("data_dir") and given.get("dataset", PRESETS[preset]["dataset"]) not in MINI_SETS:
         given["data_dir"] = os.environ.get("KARD_DATA", "")
     if given.get("data_dir"):  # a notebook's kernel may run in another folder
         given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from torch.utils.data import IterableDataset
 
 from .bm25 import BM25
-from .mini import MiniSet, chain_of, make_mini_medqa
+from .mini import MiniSet, make_mini_medqa
 from .names import Inventory
 from .prompts import build_prompt, build_target, query_of
 from .records import Question
-from .wording import rationale
 from .world import WorldSize
 
 SMALL_WORLD = WorldSize(diseases=150, findings=50, drugs=60, enzymes=24, carriers=30, towns=24, trades=12, zipf=0.3)
@@ -92,8 +91,8 @@ STAGES: dict[str, Stage] = {
 
 def make_example(question: Question, mini: MiniSet, search: BM25, rng: random.Random, stage: str = "full") -> Example:
     """Draw a task for a question: with passages, without, or with a rationale; rationale or answer as target."""
-    shares, meta = STAGES[stage], question.meta
-    told = rationale(meta["kind"], tuple(meta["findings"]), chain_of(mini.world, meta["disease"], meta["kind"]), rng)
+    shares = STAGES[stage]
+    told = mini.task.tell(question, mini.task.chain(mini.world, question), rng)
     task = rng.choices(("copy", "passages", "nothing", "reader"), shares.tasks)[0]
     if task == "reader":
         return Example(build_prompt(question, cue="answer", explanation=told), build_target(question.answer_text, None))

@@ -1,4 +1,4 @@
-"""One entry for every data set: the mini set, the three published ones, and a user's own."""
+"""One entry for every data set: the mini sets, the three published ones, and a user's own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from .dataset import DataSet
 from .errors import KardError
-from .mini import make_mini_medqa
+from .mini import make_mini
 from .own_data import read_own
-from .presets import SPLIT_SIZES, Settings
+from .presets import MINI_SETS, SPLIT_SIZES, Settings
 from .published_sets import MEDQA_TRAIN, fetch_openbookqa, medquad_folder, read_medqa, read_openbookqa, read_strategyqa
 from .splits import cut, hold_out_dev, in_dev
 
@@ -38,7 +38,7 @@ def read_dataset(settings: Settings) -> DataSet:
     Raises:
         KardError: one line that names the file, the line and the field of the first fault, or the missing setting.
     """
-    if settings.dataset == "mini-medqa":
+    if settings.dataset in MINI_SETS:
         return _mini(settings)
     if settings.dataset == "openbookqa" and not settings.data_dir:
         data = fetch_openbookqa()
@@ -52,17 +52,17 @@ def read_dataset(settings: Settings) -> DataSet:
 
 
 def _mini(settings: Settings) -> DataSet:
-    mini = make_mini_medqa(settings.world, settings.inventory, SPLIT_SIZES[settings.size])
+    mini = make_mini(settings.dataset, settings.world, settings.inventory, SPLIT_SIZES[settings.size])
     return DataSet(
-        name="mini-medqa",
-        paper_name="MedQA-USMLE",
+        name=mini.task.name,
+        paper_name=mini.task.paper_name,
         train=mini.splits["train"],
         dev=mini.splits["dev"],
         test=mini.splits["test"],
         test_split="test",
         passages=mini.passages,
         mini=mini,
-        notes=["mini-MedQA is generated: its diseases and drugs do not exist, and it only plays MedQA-USMLE's part"],
+        notes=[mini.task.note],
     )
 
 
@@ -85,7 +85,7 @@ def data_folders(settings: Settings) -> list[Path]:
     Raises:
         KardError: ``data_dir`` is set and is no folder.
     """
-    if not settings.data_dir or settings.dataset == "mini-medqa":
+    if not settings.data_dir or settings.dataset in MINI_SETS:
         return []
     folder = _folder(settings, _READERS[settings.dataset][1])
     return [folder, *([medquad_folder(folder)] if settings.dataset == "medqa" else [])]

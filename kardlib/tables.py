@@ -13,7 +13,6 @@ from .errors import KardError
 from .experiment import Experiment
 from .jobs import Job, run_jobs
 from .methods import METHODS, Method, method
-from .mini import needed_facts
 from .presets import Settings
 from .records import Prediction, write_jsonl
 from .runs import ResultRow
@@ -231,7 +230,7 @@ def coverage(experiment: Experiment, passages: Mapping[str, Sequence[str]], k: i
     covered = []
     for question in experiment.data.test:
         stated = set().union(*(mini.facts[i] for i in passages[question.id][:k]))
-        covered.append(needed_facts(mini.world, question) <= stated)
+        covered.append(mini.needed(question) <= stated)
     return np.array(covered)
 
 
@@ -240,10 +239,17 @@ ASKED = {"never": (0, 0), "once": (1, 1), "2 to 5": (2, 5), "6 or more": (6, 10*
 
 
 def asked_in_training(experiment: Experiment) -> dict[str, set[str]]:
-    """Ids of the reported questions in each group of ``ASKED``; a mini set only knows what a question is about."""
-    asked = Counter(q.meta["disease"] for q in experiment.data.train)
+    """Ids of the reported questions in each group of ``ASKED``; a mini set only knows what a question is about.
+
+    Raises:
+        KardError: it is no mini set.
+    """
+    mini = experiment.data.mini
+    if mini is None:
+        raise KardError(f"{experiment.data.name}: only a mini set knows what a question is about")
+    asked = Counter(mini.task.topic(q) for q in experiment.data.train)
     return {
-        name: {q.id for q in experiment.data.test if low <= asked[q.meta["disease"]] <= high}
+        name: {q.id for q in experiment.data.test if low <= asked[mini.task.topic(q)] <= high}
         for name, (low, high) in ASKED.items()
     }
 

@@ -11,9 +11,8 @@ from typing import Protocol
 
 from .dataset import DataSet
 from .errors import KardError
-from .mini import MiniSet, answer_of, chain_of
+from .mini import MiniSet
 from .records import Question, Rationale
-from .wording import rationale
 
 ERROR_RATE = 0.10
 """Share of the scripted teacher's training rationales that are wrong: most end in a wrong option."""
@@ -46,6 +45,7 @@ class ScriptedTeacher:
     name = "scripted"
 
     def __init__(self, mini: MiniSet, seed: int = 0) -> None:
+        self._task = mini.task
         self._world = mini.world
         self._seed = seed
 
@@ -55,39 +55,22 @@ class ScriptedTeacher:
     def _one(self, question: Question, index: int, show_gold: bool) -> Rationale:
         rng = random.Random(f"teacher-{self._seed}-{question.id}-{index}-{show_gold}")
         right = rng.random() >= (ERROR_RATE if show_gold else 1 - ACCURACY)
-        kind, disease = question.meta["kind"], question.meta["disease"]
-        chain, chosen = chain_of(self._world, disease, kind), question.gold
+        chain, chosen = self._task.chain(self._world, question), question.gold
         if not right:
             wrong = rng.choice([i for i in range(len(question.options)) if i != question.gold])
             if show_gold and rng.random() >= WRONG_OPTION_SHARE:
-                chain[0] = rng.choice(self._neighbours(question))
+                chain = self._task.detour(self._world, question, rng)
             else:
                 chosen = wrong
-                chain = self._chain_to(question, question.options[wrong], rng)
-        text = rationale(kind, tuple(question.meta["findings"]), chain, rng)
+                chain = self._task.mislead(self._world, question, wrong, rng)
         return Rationale(
             question_id=question.id,
             index=index,
-            text=text,
+            text=self._task.tell(question, chain, rng),
             saw_gold=show_gold,
             correct=right,
             chosen=None if show_gold else chosen,
         )
-
-    def _neighbours(self, question: Question) -> list[str]:
-        """Other diseases that share a finding with the question, or any others."""
-        own = question.meta["disease"]
-        near = {d for f in question.meta["findings"] for d in self._world.with_finding(f)} - {own}
-        return sorted(near) or [d for d in self._world.diseases if d != own]
-
-    def _chain_to(self, question: Question, option: str, rng: random.Random) -> list[str]:
-        """A plausible wrong chain that ends in an option: from a neighbouring disease where there is one."""
-        kind = question.meta["kind"]
-        pools = self._neighbours(question), self._world.diseases
-        fits = next(
-            (found for pool in pools if (found := [d for d in pool if answer_of(self._world, d, kind) == option])), None
-        )
-        return chain_of(self._world, rng.choice(fits), kind) if fits else [rng.choice(pools[0]), option]
 
 
 class AnnotationTeacher:

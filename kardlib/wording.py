@@ -116,18 +116,22 @@ def drug_passages(world: World, drug: str, rng: random.Random) -> list[Paragraph
 
 
 def other_passages(world: World, rng: random.Random) -> list[Paragraph]:
-    """Distractors: paragraphs about towns, trades, carriers and enzymes that answer no question."""
+    """Paragraphs about towns, trades, carriers and enzymes: distractors for a vignette, and the common knowledge of
+    mini-OpenbookQA (where a carrier lives, what a town is known for)."""
     towns, enzymes = list(world.town_trade), sorted(set(world.enzyme.values()))
     carriers, findings = list(world.carrier_town), sorted({f for group in world.findings.values() for f in group})
-    texts: list[str] = []
+    made: list[Paragraph] = []
     for t, p in world.town_trade.items():
-        texts += [template.format(t=t, p=p) for template in _TOWN]
-        texts += [template.format(t=t, p=p, f=rng.choice(findings)) for template in _COMPLAINT]
+        known = frozenset({Fact(t, "known_for", p)})
+        made += [(text.format(t=t, p=p), known if i < 2 else frozenset()) for i, text in enumerate(_TOWN)]
+        made += [(text.format(t=t, p=p, f=rng.choice(findings)), frozenset()) for text in _COMPLAINT]
     for c, t in world.carrier_town.items():
-        texts += [template.format(c=c, c2=rng.choice(carriers), t=t) for template in _CARRIER]
+        lives, seen = (text.format(c=c, c2=rng.choice(carriers), t=t) for text in _CARRIER)
+        made += [(lives, frozenset({Fact(c, "lives_near", t)})), (seen, frozenset())]
     for e in enzymes:
-        texts += [template.format(e=e, e2=rng.choice(enzymes), t=rng.choice(towns)) for template in _ENZYME]
-    return [(_sentence(text), frozenset()) for text in texts]
+        texts = (text.format(e=e, e2=rng.choice(enzymes), t=rng.choice(towns)) for text in _ENZYME)
+        made += [(text, frozenset()) for text in texts]
+    return [(_sentence(text), facts) for text, facts in made]
 
 
 def vignette(kind: QuestionKind, findings: tuple[str, str], town: str, trade: str, rng: random.Random) -> str:

@@ -10,7 +10,8 @@ import Stemmer
 
 from kardlib.bm25 import BM25, STOP_WORDS
 from kardlib.candidates import question_candidates, rationale_candidates
-from kardlib.mini import MiniSet, answer_of, chain_of, make_mini_medqa, needed_facts
+from kardlib.mini import MiniSet, make_mini_medqa
+from kardlib.mini_medqa import answer_of, chain_of
 from kardlib.mini_tokenizer import Role, make_tokenizer, vocabulary
 from kardlib.names import KINDS, SYLLABLES, Inventory, Kind, endings, inventory, is_name
 from kardlib.pretrain import SMALL_WORLD
@@ -197,11 +198,20 @@ def test_a_stem_names_two_findings_and_gives_nothing_away(mini: MiniSet) -> None
         assert not words & {*chain_of(mini.world, q.meta["disease"], q.meta["kind"]), *q.options}
 
 
+TRUTH = {
+    "treated_with": lambda world: world.drug,
+    "spread_by": lambda world: world.carrier,
+    "blocks": lambda world: world.enzyme,
+    "lives_near": lambda world: world.carrier_town,
+    "known_for": lambda world: world.town_trade,
+}
+
+
 def is_true(world: World, fact: tuple[str, str, str]) -> bool:
     subject, relation, thing = fact
     if relation == "shows":
         return thing in world.findings[subject]
-    return {"treated_with": world.drug, "spread_by": world.carrier, "blocks": world.enzyme}[relation][subject] == thing
+    return TRUTH[relation](world)[subject] == thing
 
 
 def test_a_passage_states_its_facts_and_they_are_true(mini: MiniSet) -> None:
@@ -219,7 +229,7 @@ def test_needed_facts_are_true_and_nearly_always_in_the_knowledge_base(mini: Min
     stated = set().union(*mini.facts.values())
     whole = 0
     for q in questions_of(mini):
-        needed = needed_facts(mini.world, q)
+        needed = mini.needed(q)
         assert all(is_true(mini.world, fact) for fact in needed)
         assert q.answer_text in {fact.object for fact in needed}
         assert len(needed) == {"carrier": 3, "drug": 3, "enzyme": 4}[q.meta["kind"]]
@@ -234,7 +244,7 @@ def test_rationales_find_more_of_what_is_needed_than_questions_do() -> None:
 
     def share(found: list[tuple[str, ...]]) -> float:
         stated = [set().union(*(mini.facts[i] for i in ids)) for ids in found]
-        return sum(needed_facts(mini.world, q) <= s for q, s in zip(questions, stated, strict=True)) / len(questions)
+        return sum(mini.needed(q) <= s for q, s in zip(questions, stated, strict=True)) / len(questions)
 
     by_question = {k: share([question_candidates(search, q, k).passages for q in questions]) for k in (1, 3, 10)}
     by_rationale = {k: share([rationale_candidates(search, r, k).passages for r in told]) for k in (1, 3, 10)}

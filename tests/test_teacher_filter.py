@@ -8,7 +8,8 @@ from scipy.stats import binomtest
 from kardlib.dataset import DataSet
 from kardlib.errors import KardError
 from kardlib.filter import filter_rationales
-from kardlib.mini import MiniSet, answer_of, chain_of, make_mini_medqa
+from kardlib.mini import MiniSet, make_mini_medqa
+from kardlib.mini_medqa import answer_of, chain_of
 from kardlib.pretrain import SMALL_WORLD
 from kardlib.prompts import LETTERS, build_prompt
 from kardlib.records import Passage, Question, Rationale
