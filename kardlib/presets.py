@@ -84,7 +84,7 @@ class Settings(BaseModel):
 
     def changed(self) -> dict[str, Any]:
         """What is not as the preset has it, data folder and seeds aside."""
-        usual = Settings(preset=self.preset, **PRESETS[self.preset])
+        usual = Settings(preset=self.preset, **usual_values(self.preset, self.dataset))
         names = set(type(self).model_fields) - {"preset", "dataset", "data_dir", "seeds"}
         return {n: getattr(self, n) for n in sorted(names) if getattr(self, n) != getattr(usual, n)}
 
@@ -110,12 +110,19 @@ _PAPER: dict[str, Any] = dict(
 )  # fmt: skip
 _MINI["answers"] = _LAPTOP["answers"] = "scored"
 PRESETS: dict[str, dict[str, Any]] = {"mini": _MINI, "laptop": _LAPTOP, "paper": _PAPER}
+# The filter's reader is the base student, and no shipped one has ever been asked for a yes or a no.
+_BY_DATASET: dict[str, dict[str, Any]] = {"mini-strategyqa": {"filter": False}}
 
 SPLIT_SIZES: dict[str, dict[str, int]] = {
     "full": {"train": 1200, "dev": 300, "test": 1000},
     "smoke": {"train": 96, "dev": 32, "test": 48},
 }
 """Questions of each mini set by size; real sets are cut to the same numbers under ``smoke``."""
+
+
+def usual_values(preset: str, dataset: str) -> dict[str, Any]:
+    """The values of a preset, as they are for a data set."""
+    return PRESETS[preset] | {"dataset": dataset} | _BY_DATASET.get(dataset, {})
 
 
 def resolve(preset: str = "mini", **parameters: Any) -> Settings:
@@ -134,12 +141,13 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
         if name not in Settings.model_fields:
             raise KardError(f"parameter {name!r}: there is none of that name{nearest(name, Settings.model_fields)}")
     given = {name: value for name, value in parameters.items() if value is False or value not in (0, "", [], (), None)}
-    if not given.get("data_dir") and given.get("dataset", PRESETS[preset]["dataset"]) not in MINI_SETS:
+    usual = usual_values(preset, given.get("dataset", PRESETS[preset]["dataset"]))
+    if not given.get("data_dir") and usual["dataset"] not in MINI_SETS:
         given["data_dir"] = os.environ.get("KARD_DATA", "")
     if given.get("data_dir"):  # a notebook's kernel may run in another folder
         given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
     try:
-        return Settings(**{"preset": preset, **PRESETS[preset], **given})
+        return Settings(**{"preset": preset, **usual, **given})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
