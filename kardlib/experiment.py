@@ -40,7 +40,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "predictions": ("predict", "candidates"),
 }
 """The modules that each step's result depends on; with each comes all that it imports."""
-_DATA = ("dataset", "size", "sizes", "world", "inventory")
+_DATA = ("dataset", "size", "sizes", "share", "world", "inventory")
 _RERANKER = (
     "encoder", "reranker_form", "tau1", "tau2", "pool", "reranker_lr", "reranker_epochs", "reranker_batch",
 )  # fmt: skip

@@ -36,6 +36,10 @@ class Job:
         return f"{self.step} {' '.join(str(value) for value in self.arguments.values())}".strip()
 
 
+Work = tuple[Settings, Job]
+"""A job and the settings of the experiment that it belongs to."""
+
+
 def workers(settings: Settings) -> int:
     """Steps that run at a time: ``KARD_WORKERS``, else one a core, eight at most; for real data also at most one a
     seed, each with its share of the cores; one where there is a GPU."""
@@ -71,20 +75,22 @@ def run_jobs(settings: Settings, jobs: Sequence[Job], title: str) -> None:
     Args:
         jobs: independent of each other. Whatever is finished when the process is killed stays.
     """
-    from .experiment import Experiment
+    run_work([(settings, job) for job in jobs], title)
 
-    experiment = Experiment(settings)
-    missing = [job for job in jobs if not experiment.has(job.step, **job.arguments)]
+
+def run_work(work: Sequence[Work], title: str) -> None:
+    """The same for jobs of several experiments; what two of them share is made once."""
+    missing = missing_work(work)
     if not missing:
         return
-    count = min(workers(settings), len(missing))
+    count = min(workers(work[0][0]), len(missing))
     if count == 1:
-        for job in tqdm(missing, desc=title):
+        for settings, job in tqdm(missing, desc=title):
             run_job(settings.model_dump(), job)
         return
-    pool = _pool(workers(settings))
+    pool = _pool(workers(work[0][0]))
     try:
-        waiting = {pool.submit(run_job, settings.model_dump(), job): job for job in missing}
+        waiting = {pool.submit(run_job, settings.model_dump(), job): job for settings, job in missing}
         with tqdm(total=len(waiting), desc=title) as bar:
             for done in as_completed(waiting):
                 done.result()
@@ -99,6 +105,18 @@ def run_jobs(settings: Settings, jobs: Sequence[Job], title: str) -> None:
         raise
 
 
+def missing_work(work: Sequence[Work]) -> list[Work]:
+    """The jobs whose artefact is not there yet, each artefact once."""
+    from .experiment import Experiment
+
+    missing: dict[Path, Work] = {}
+    for settings, job in work:
+        experiment = Experiment(settings)
+        if not experiment.has(job.step, **job.arguments):
+            missing.setdefault(experiment.folder(job.step, **job.arguments), (settings, job))
+    return list(missing.values())
+
+
 _pools: dict[int, ProcessPoolExecutor] = {}
 
 
@@ -110,10 +128,11 @@ def _pool(count: int) -> ProcessPoolExecutor:
 
 
 _experiments: dict[str, Any] = {}
+_KEPT = 4
 
 
 def run_job(settings: dict[str, Any], job: Job) -> None:
-    """Run one job in this process; the data set is kept for the next job of the same settings."""
+    """Run one job in this process; the data sets of the last few settings are kept for the next jobs."""
     import torch
 
     from .experiment import Experiment
@@ -123,7 +142,8 @@ def run_job(settings: dict[str, Any], job: Job) -> None:
         torch.set_num_threads(threads(resolved))
     key = resolved.model_dump_json()
     if key not in _experiments:
-        _experiments.clear()
+        for old in list(_experiments)[: max(0, len(_experiments) + 1 - _KEPT)]:
+            del _experiments[old]
         _experiments[key] = Experiment(resolved)
     getattr(_experiments[key], job.step)(**job.arguments)
 

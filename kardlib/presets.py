@@ -37,6 +37,7 @@ class Settings(BaseModel):
         tau1, tau2: temperatures of Q and of P in Eq. 3.
         pool: candidates sampled from the union at each reranker step.
         seeds: one student of each kind, and one reranker, is trained for each.
+        share: of the training questions that are used, chosen by a hash of their ids (Fig. 4a).
         world: seed of the mini world; ``inventory`` tells which names it draws on.
     """
 
@@ -69,6 +70,7 @@ class Settings(BaseModel):
     reranker_lr: float = Field(gt=0)
     reranker_epochs: int = Field(ge=1)
     reranker_batch: int = Field(ge=1)
+    share: float = Field(default=1.0, gt=0, le=1)
     world: int = 1
     inventory: Literal["development", "reported"] = "reported"
 

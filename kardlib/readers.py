@@ -29,8 +29,8 @@ def read_dataset(settings: Settings) -> DataSet:
     """Read or generate the data set that the settings name.
 
     A tenth of the training questions, chosen by a hash of their ids, becomes the dev part unless the set has one.
-    Under ``size="smoke"`` the splits of every set are cut to ``SPLIT_SIZES["smoke"]``, in the order of a hash;
-    the knowledge base stays whole.
+    Under ``size="smoke"`` the splits of every set are cut to ``SPLIT_SIZES["smoke"]``, in the order of a hash; of the
+    training questions that are left, ``share`` are kept. The knowledge base stays whole.
 
     Args:
         settings: ``data_dir`` is the folder that holds the set's files, or a parent with a subfolder of the set's name.
@@ -38,8 +38,13 @@ def read_dataset(settings: Settings) -> DataSet:
     Raises:
         KardError: one line that names the file, the line and the field of the first fault, or the missing setting.
     """
-    if settings.dataset in MINI_SETS:
-        return _mini(settings)
+    data = _mini(settings) if settings.dataset in MINI_SETS else _published(settings)
+    if settings.share < 1:
+        data = replace(data, train=cut(data.train, max(1, round(settings.share * len(data.train)))))
+    return data
+
+
+def _published(settings: Settings) -> DataSet:
     if settings.dataset == "openbookqa" and not settings.data_dir:
         data = fetch_openbookqa()
     else:

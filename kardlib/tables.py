@@ -106,20 +106,26 @@ def main_rows(
             if decoding != "greedy" and row.forced_rationale:
                 continue
             runs = [experiment.predictions(row.name, seed, decoding) for seed in seeds_of(row, experiment)]
-            line = _accuracy_row(experiment, row, decoding, answers, accuracy(runs, answers == "free"))
-            rows.append(line.model_copy(update={"predictions": _keep(runs, folder)}) if folder else line)
+            line = accuracy_row(experiment, row, decoding, answers, accuracy(runs, answers == "free"))
+            rows.append(line.model_copy(update={"predictions": keep_predictions(runs, folder)}) if folder else line)
     return rows
 
 
-def _keep(runs: Sequence[Sequence[Prediction]], folder: Path) -> str:
+def keep_predictions(runs: Sequence[Sequence[Prediction]], folder: Path, name: str = "") -> str:
+    """Write the raw predictions of all seeds below a run's folder and return the file.
+
+    Args:
+        name: of the row; method and decoding by default.
+    """
     first = runs[0][0]
-    name = "-".join(re.findall(r"\w+", f"{first.method} {first.decoding}".lower()))
+    name = "-".join(re.findall(r"\w+", (name or f"{first.method} {first.decoding}").lower()))
     file = folder / "predictions" / f"{name}.jsonl"
     write_jsonl(file, (prediction for run in runs for prediction in run))
     return str(file)
 
 
-def _accuracy_row(experiment: Experiment, row: Method, decoding: str, answers: str, value: Score) -> ResultRow:
+def accuracy_row(experiment: Experiment, row: Method, decoding: str, answers: str, value: Score) -> ResultRow:
+    """The row of a method's accuracy, with the settings that tell it from its neighbours."""
     s, data = experiment.settings, experiment.data
     settings = {"l": s.l if row.training else None, "k": s.k if row.test_query != "none" else None, "answers": answers}
     settings["kappa_star"] = s.kappa_star if row.test_query == "reranker" else None

@@ -1,0 +1,144 @@
+"""The paper's tables and figures as lists of cells.
+
+A cell is one number: a data set, a student, a method, the settings in which it differs from the preset, and the seeds
+that it is a mean over. What two tables share has one key and is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import KardError
+from .methods import METHODS, method
+from .presets import Settings, nearest, resolve
+
+DATASETS: dict[str, dict[str, str]] = {
+    "mini": {"medqa": "mini-medqa", "strategyqa": "mini-strategyqa", "openbookqa": "mini-openbookqa"},
+    "laptop": {"openbookqa": "openbookqa"},
+    "paper": {"medqa": "medqa", "strategyqa": "strategyqa", "openbookqa": "openbookqa"},
+}
+"""Which set plays which of the paper's, for each preset."""
+STUDENTS: dict[str, dict[str, str]] = {
+    "mini": {"base": "mini-t5-base", "large": "mini-t5-large", "xl": "mini-t5-xl", "opt": "mini-opt"},
+    "laptop": {"base": "mini-t5-base"},
+    "paper": {
+        "base": "google/flan-t5-base",
+        "large": "google/flan-t5-large",
+        "xl": "google/flan-t5-xl",
+        "opt": "facebook/opt-350m",
+    },
+}
+"""Which model plays which of the paper's students, for each preset."""
+SEVERAL_RUNS = ("Reasoning Distillation", "KARD (BM25)", "KARD (Reranker)")
+"""Methods of which the paper reports the mean of three runs."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of one table.
+
+    Attributes:
+        row: the name that it has in ``data/paper_results.csv``, for example ``KARD (BM25), l=3 rationales``.
+        method: the row of the table of methods that makes it.
+    """
+
+    table: str
+    row: str
+    method: str
+    settings: Settings
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """A method that is not trained gives the same answers for every seed."""
+        return self.settings.seeds if method(self.method).training else self.settings.seeds[:1]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table or figure: every data set with every student, every change of settings and every method.
+
+    Attributes:
+        table: its name in the paper.
+        title: what it asks, in a few words.
+        changes: settings in which columns or rows differ, each with the words that the row's name gets.
+        methods: by the name that they bear in this table; all of the main table where it is empty.
+        all_seeds: three seeds for every method, not only for those that have three runs in the paper.
+    """
+
+    table: str
+    title: str
+    datasets: tuple[str, ...]
+    students: tuple[str, ...]
+    methods: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
+    all_seeds: bool = False
+
+
+_RD, _BM25, _RERANKER = ({name: name} for name in SEVERAL_RUNS)
+STUDIES: dict[str, Study] = {
+    study.table: study
+    for study in (
+        Study("1", "main results, MedQA-USMLE", ("medqa",), ("base", "large", "xl", "opt")),
+        Study("2", "main results, StrategyQA and OpenbookQA", ("strategyqa", "openbookqa"), ("base", "large", "xl")),
+        Study(
+            "3", "rationales per question", ("medqa",), ("base", "large"), _BM25,
+            {f", l={count} rationales": {"l": count} for count in (1, 3, 5, 10)},
+        ),
+        Study(
+            "filter", "the rationale filter", ("medqa",), ("base",), _RD | _BM25,
+            {", filter on": {"filter": True}, ", filter off": {"filter": False}},
+        ),
+        Study(
+            "4", "candidates of the reranker", ("medqa",), ("base", "large"), _RERANKER,
+            {f", kappa*={count} candidates": {"kappa_star": count} for count in (20, 50, 100)},
+        ),
+        Study(
+            "5", "passages that the student reads", ("medqa",), ("base",), _BM25 | _RERANKER,
+            {f", k={count} passages": {"k": count} for count in (1, 2, 3, 5)},
+        ),
+        Study(
+            "Fig 4a", "share of the training data", ("medqa",), ("large",),
+            {"Fine-tuning": "Fine-tuning", "KARD": "KARD (Reranker)"},
+            {f", {round(100 * share)}% of train": {"share": share} for share in (0.01, 0.25, 1.0)}, all_seeds=True,
+        ),
+    )
+}  # fmt: skip
+
+
+def study(table: str) -> Study:
+    """The study of that name; a KardError names the nearest one."""
+    if table not in STUDIES:
+        raise KardError(f"table {table!r}: there is none of that name{nearest(table, STUDIES)}")
+    return STUDIES[table]
+
+
+def cells_of(table: str, given: Settings) -> list[Cell]:
+    """The cells of a table under a preset, in the paper's order.
+
+    Args:
+        given: settings that hold wherever the table sets nothing else; its data set and student are left aside, since
+            the table has its own. Parts of the paper's that nobody plays under the preset are left out.
+    """
+    wanted = study(table)
+    methods = wanted.methods or {row.name: row.name for row in METHODS}
+    return [
+        Cell(table, f"{label}{words}", name, _settings(wanted, name, changes, given, dataset, student))
+        for dataset in _played(wanted.datasets, DATASETS, given)
+        for student in _played(wanted.students, STUDENTS, given)
+        for words, changes in wanted.changes.items()
+        for label, name in methods.items()
+    ]
+
+
+def _played(parts: Iterable[str], cast: Mapping[str, Mapping[str, str]], given: Settings) -> list[str]:
+    return [cast[given.preset][part] for part in parts if part in cast[given.preset]]
+
+
+def _settings(
+    wanted: Study, name: str, changes: Mapping[str, Any], given: Settings, dataset: str, student: str
+) -> Settings:
+    own = {field: getattr(given, field) for field in given.changed()} | {"data_dir": given.data_dir}
+    seeds = given.seeds if wanted.all_seeds or name in SEVERAL_RUNS else given.seeds[:1]
+    return resolve(given.preset, **own | dict(changes) | {"dataset": dataset, "student": student, "seeds": seeds})

@@ -1,0 +1,92 @@
+"""The paper's tables as cells, and the work that they need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kardlib.errors import KardError
+from kardlib.methods import METHODS
+from kardlib.presets import resolve
+from kardlib.readers import read_dataset
+from kardlib.report import paper_numbers
+from kardlib.studies import STUDENTS, STUDIES, Cell, cells_of
+from kardlib.study_run import cell_rows, make_cells, stages_of
+from kardlib.tables import paper_student
+
+
+@pytest.mark.parametrize("table", STUDIES)
+def test_every_cell_has_a_method_and_a_seed_and_no_name_twice(table: str) -> None:
+    cells = cells_of(table, resolve("mini"))
+    names = [(cell.settings.dataset, cell.settings.student, cell.row) for cell in cells]
+    assert cells and len(set(names)) == len(names)
+    assert all(cell.seeds and cell.method in {row.name for row in METHODS} for cell in cells)
+
+
+@pytest.mark.parametrize("table", ["1", "2", "3", "4", "5", "Fig 4a"])
+def test_every_row_of_the_paper_that_its_methods_cover_has_a_cell(table: str) -> None:
+    cells = cells_of(table, resolve("mini"))
+    sets = {"mini-medqa": "MedQA-USMLE", "mini-strategyqa": "StrategyQA", "mini-openbookqa": "OpenbookQA"}
+    here = {
+        (sets[c.settings.dataset], paper_student(c.settings.student, sets[c.settings.dataset]), c.row) for c in cells
+    }
+    paper = {key[:3] for key, numbers in paper_numbers().items() if any(number.table == table for number in numbers)}
+    lacking = {name for _, student, name in paper - here if student != "OPT-IML-1.3B"}
+    assert lacking <= {"Few-shot", "Few-shot + CoT", "KA Few-shot + CoT"}
+
+
+def test_methods_with_three_runs_in_the_paper_have_all_seeds_and_the_rest_one() -> None:
+    count = {cell.method: len(cell.seeds) for cell in cells_of("1", resolve("mini"))}
+    assert count["KARD (Reranker)"] == count["Reasoning Distillation"] == 3 and count["Fine-tuning"] == 1
+    assert all(len(cell.seeds) == 3 for cell in cells_of("Fig 4a", resolve("mini")))
+
+
+def test_a_change_reaches_the_cells_and_the_tables_own_setting_wins() -> None:
+    cells = cells_of("5", resolve("mini", k=4, student_lr=1e-3, student="mini-t5-xl"))
+    assert {cell.settings.k for cell in cells} == {1, 2, 3, 5}
+    assert {cell.settings.student_lr for cell in cells} == {1e-3}
+    assert {cell.settings.student for cell in cells} == {STUDENTS["mini"]["base"]}
+
+
+def test_a_preset_without_the_part_leaves_it_out() -> None:
+    assert cells_of("3", resolve("laptop")) == []
+    with pytest.raises(KardError, match="did you mean"):
+        cells_of("Fig4a", resolve("mini"))
+
+
+def test_share_keeps_a_part_of_train_and_all_of_test() -> None:
+    whole, part = (read_dataset(resolve("mini", size="smoke", share=share)) for share in (1.0, 0.25))
+    assert len(part.train) == round(0.25 * len(whole.train)) and part.test == whole.test
+    assert {q.id for q in part.train} <= {q.id for q in whole.train}
+
+
+@pytest.fixture
+def small(tmp_path: Path, tiny_t5: str, tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+    """Table 5 at smoke size with random models of one layer: k = 1 and 2."""
+    monkeypatch.setenv("KARD_RUNS", str(tmp_path))
+    monkeypatch.setenv("KARD_WORKERS", "1")
+    tiny = dict(encoder=tiny_bert, l=1, kappa_star=12, kappa1=4, kappa2=4, pool=4, student_epochs=1, reranker_epochs=1)
+    given = resolve("mini", size="smoke", inventory="development", filter=False, target_tokens=8, seeds=[0], **tiny)
+    monkeypatch.setitem(STUDENTS, "mini", {"base": tiny_t5})
+    return cells_of("5", given)[:4]
+
+
+def test_cells_are_made_once_and_what_they_share_is_shared(small: list[Cell], tmp_path: Path) -> None:
+    make_cells(small)
+    made = {kind: sorted((tmp_path / "artefacts" / kind).glob("*/key.json")) for kind in ("reranker", "student")}
+    assert len(made["reranker"]) == 1, "k does not reach the reranker"
+    assert len(made["student"]) == 2, "BM25 and Reranker are one student for each k"
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "artefacts").rglob("key.json")}
+    make_cells(small)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "artefacts").rglob("key.json")} == before
+    rows = cell_rows(small, tmp_path / "run")
+    assert [row.method for row in rows if row.settings["answers"] == "scored"] == [cell.row for cell in small]
+    assert all(row.table == "5" and Path(str(row.predictions)).is_file() for row in rows)
+    assert len({row.predictions for row in rows}) == len(small), "each cell keeps its own predictions"
+
+
+def test_stages_are_in_the_order_of_need(small: list[Cell]) -> None:
+    stages = stages_of(small)
+    assert list(stages) == ["preparing", "pooling", "training", "reranking", "answering"]
+    assert {job.step for _, job in stages["training"]} == {"reranker", "student"}
