@@ -68,7 +68,7 @@ def _line(decision: Decision) -> tuple[str, ...]:
     name = f"{cell.dataset}, {cell}"
     measured = str(decision.setup) if decision.setup else "-"
     if one is None:
-        return name, *_paper(decision.paper), measured, *["-"] * 6, f"not run ({decision.note})"
+        return name, *_paper(decision.paper), measured, *["-"] * 7, f"not run ({decision.note})"
     here = " / ".join(f"{row.value:.1f}" for row in decision.rows if row)
     needed = "-" if decision.needed is None else str(decision.needed)
     return name, *_paper(decision.paper), measured, here, *_measured(one), needed, decision.verdict

@@ -250,7 +250,7 @@ def _hits(runs: Sequence[Sequence[Ranking]], ids: Sequence[str], k: int) -> np.n
 
 
 def _aligned(tables: Sequence[_Table]) -> list[np.ndarray] | str:
-    """Outcomes over the same questions and the common seeds (a method of one seed meets them all), or why there are none."""
+    """Outcomes over the same questions and seeds (a method of one seed meets them all), or why there are none."""
     if len({table.ids for table in tables}) > 1:
         return "the rows are of different questions"
     several = [set(table.seeds) for table in tables if len(table.seeds) > 1]
