@@ -92,7 +92,7 @@ class Decision:
         one, gap = self.comparison, self.paper.gap
         if one is None or not one.discordance or gap <= 0 or (self.cell.above, self.cell.below) != (0.0, math.inf):
             return None
-        return questions_needed(gap, max(one.discordance, gap**2 / 100))
+        return questions_needed(gap, max(one.discordance, gap))
 
 
 def read_raw(row: ResultRow) -> Raw | None:
@@ -188,10 +188,10 @@ def _decide(blank: Decision, rows: Sequence[ResultRow], tables: _Outcomes) -> De
         return decision
     if not cell.minus:
         return _single(decision, present[0])
-    raw = [tables.of(row) for row in present]
-    if any(table is None for table in raw):
+    raw = [table for row in present if (table := tables.of(row)) is not None]
+    if len(raw) < len(present):
         return replace(decision, note="no raw predictions")
-    aligned = _aligned([table for table in raw if table is not None])
+    aligned = _aligned(raw)
     if isinstance(aligned, str):
         return replace(decision, note=aligned)
     plus, minus = aligned[: len(cell.plus)], aligned[len(cell.plus) :]
@@ -208,11 +208,16 @@ def _single(decision: Decision, row: ResultRow) -> Decision:
 
 @dataclass(frozen=True)
 class _Table:
-    """Right (1) and wrong (0), shape ``(seeds, questions)``, with the seeds and the sorted questions' ids."""
+    """Right (1) and wrong (0), shape ``(seeds, questions)``, with the seeds and the sorted questions' ids.
+
+    Attributes:
+        gives_value: their mean is the value that the row reports: nothing is missing, and nothing was read otherwise.
+    """
 
     seeds: tuple[int, ...]
     ids: tuple[str, ...]
     right: np.ndarray
+    gives_value: bool
 
 
 class _Outcomes:
@@ -236,10 +241,12 @@ def _table(row: ResultRow, raw: Raw) -> _Table:
     runs = [[one for one in raw if one.seed == seed] for seed in seeds]
     try:
         if isinstance(raw[0], Prediction):
-            return _Table(seeds, ids, outcomes(runs, free=row.settings.get("answers") == "free"))
-        return _Table(seeds, ids, _hits(runs, ids, int(row.metric.removeprefix("hits@"))))
+            right = outcomes(runs, free=row.settings.get("answers") == "free")
+        else:
+            right = _hits(runs, ids, int(row.metric.removeprefix("hits@")))
     except KardError as error:
         raise KardError(f"{row.predictions or row.method}: {error}") from None
+    return _Table(seeds, ids, right, abs(100 * right.mean() - row.value) < 0.01)
 
 
 def _hits(runs: Sequence[Sequence[Ranking]], ids: Sequence[str], k: int) -> np.ndarray:
@@ -253,6 +260,8 @@ def _aligned(tables: Sequence[_Table]) -> list[np.ndarray] | str:
     """Outcomes over the same questions and seeds (a method of one seed meets them all), or why there are none."""
     if len({table.ids for table in tables}) > 1:
         return "the rows are of different questions"
+    if not all(table.gives_value for table in tables):
+        return "raw predictions do not give their row's value"
     several = [set(table.seeds) for table in tables if len(table.seeds) > 1]
     common = sorted(set.intersection(*several)) if several else []
     if several and not common:

@@ -193,6 +193,15 @@ def test_rows_that_cannot_be_paired_are_not_run(root: Path) -> None:
     assert [d.note for d in decisions] == ["the rows are of different questions", *["no raw predictions"] * 2]
 
 
+def test_raw_predictions_that_are_not_the_rows_are_told(root: Path) -> None:
+    """One seed's file beside a row of three, or a file of another run, must not decide anything."""
+    three, second = row(drawn(0.6), RERANKER, root), row(drawn(0.4), RD, root)
+    alone = row(drawn(0.6)[:1], RERANKER, root)
+    mixed = three.model_copy(update={"predictions": alone.predictions})
+    (decision,) = verdicts([mixed, second], beats(RERANKER, RD))
+    assert decision.verdict == "not run" and "row's value" in decision.note
+
+
 def test_only_seeds_in_common_are_paired(root: Path) -> None:
     three, two = drawn(0.6, 3), drawn(0.6, 2)
     rows = [row(three, RERANKER, root), row(two, RD, root)]
@@ -294,8 +303,9 @@ def test_hits_are_decided_from_rankings(root: Path) -> None:
             for seed in range(seeds) for q in range(80)
         ]  # fmt: skip
         write_jsonl(root / f"{method}.jsonl", rows)
-        return row(np.ones((seeds, 80)), method, table="Fig 4c", student=None, paper_student="-", metric="hits@3",
-                   decoding=None, settings={"kappa_star": 100}, predictions=f"{method}.jsonl")  # fmt: skip
+        value = 75.0 if place < 3 else 0.0
+        return row(np.ones((seeds, 80)), method, value=value, table="Fig 4c", student=None, paper_student="-",
+                   metric="hits@3", decoding=None, settings={"kappa_star": 100}, predictions=f"{method}.jsonl")  # fmt: skip
 
     decisions = decide([ALL["reranker-finds-more"]], [rankings("BM25", 1, 4), rankings("Reranker", 3, 1)])
     by_metric = {d.cell.selectors[0].metric: d for d in decisions}
