@@ -305,7 +305,8 @@ def test_hits_are_decided_from_rankings(root: Path) -> None:
         write_jsonl(root / f"{method}.jsonl", rows)
         value = 75.0 if place < 3 else 0.0
         return row(np.ones((seeds, 80)), method, value=value, table="Fig 4c", student=None, paper_student="-",
-                   metric="hits@3", decoding=None, settings={"kappa_star": 100}, predictions=f"{method}.jsonl")  # fmt: skip
+                   metric="hits@3", decoding=None, settings={"kappa_star": 100},
+                   predictions=f"{method}.jsonl")  # fmt: skip
 
     decisions = decide([ALL["reranker-finds-more"]], [rankings("BM25", 1, 4), rankings("Reranker", 3, 1)])
     by_metric = {d.cell.selectors[0].metric: d for d in decisions}
