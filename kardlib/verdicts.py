@@ -1,0 +1,283 @@
+"""Verdicts: each comparison of each claim, decided by the rows and raw predictions that were measured here.
+
+A verdict is ``holds``, ``does not hold`` or ``undecided``, with its interval, for every set-up that has the rows; where
+a row or its raw predictions are missing it is ``not run``, with the reason. Holm's correction runs over all comparisons
+of one of the paper's tables under one set-up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .claims import Cell, Claim, Here, InPaper, Selector, in_paper
+from .comparison import Comparison, contrast, questions_needed, verdict_of, with_holm
+from .errors import KardError
+from .presets import runs_root
+from .records import Prediction, Record, read_jsonl
+from .runs import ResultRow
+from .scoring import hits_at, outcomes
+
+Reading = Literal["scored", "free"]
+Verdict = Literal["holds", "does not hold", "undecided", "not run"]
+_USUAL = {"share": 1, "dapt": "none"}  # a row that does not name them has these
+_MAIN = {"1", "2"}
+_ALWAYS = {"answers", "l", "k", "kappa_star"}  # settings that every row may name
+
+
+class Ranking(Record):
+    """Raw outcome behind a hits@k row: one question's passages, best first, and the passages that count as hits."""
+
+    question_id: str
+    method: str
+    seed: int
+    passages: tuple[str, ...]
+    truth: tuple[str, ...]
+
+
+Raw = Sequence[Prediction] | Sequence[Ranking]
+Load = Callable[[ResultRow], "Raw | None"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the rows of one comparison have in common.
+
+    Attributes:
+        mini: the students are the kit's own small models.
+    """
+
+    dataset: str
+    split: str
+    mini: bool
+
+    def __str__(self) -> str:
+        return f"{self.dataset} ({self.split}){', mini students' if self.mini else ''}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One comparison of one claim under one set-up.
+
+    Attributes:
+        setup: None where no row of the data set was measured at all.
+        rows: measured rows in the order of ``cell.selectors``; None where one is missing.
+        comparison: None where the verdict is ``not run``.
+        note: why it was not run.
+    """
+
+    claim: Claim
+    cell: Cell
+    paper: InPaper
+    setup: Setup | None = None
+    rows: tuple[ResultRow | None, ...] = ()
+    comparison: Comparison | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.comparison is None:
+            return "not run"
+        return verdict_of(self.comparison.ci95, self.cell.above, self.cell.below, self.comparison.p_holm)
+
+    @property
+    def needed(self) -> int | None:
+        """Questions that it takes to find the paper's own gap at 80 % power, with the discordance measured here; None
+        where there is no such gap, the claim is of another form, or nothing was measured."""
+        one, gap = self.comparison, self.paper.gap
+        if one is None or not one.discordance or gap <= 0 or (self.cell.above, self.cell.below) != (0.0, math.inf):
+            return None
+        return questions_needed(gap, max(one.discordance, gap))
+
+
+def read_raw(row: ResultRow) -> Raw | None:
+    """The raw outcomes that a row names, of all seeds, below the root of the runs; None where there are none.
+
+    Raises:
+        KardError: the file is there and cannot be read.
+    """
+    path = runs_root() / (row.predictions or "")
+    if row.predictions is None or not Path(path).is_file():
+        return None
+    return read_jsonl(path, Ranking) if row.metric.startswith("hits@") else read_jsonl(path, Prediction)
+
+
+def decide(
+    claims: Sequence[Claim], rows: Sequence[ResultRow], reading: Reading = "scored", load: Load = read_raw
+) -> list[Decision]:
+    """Decide every comparison of every claim, in order, under each set-up that has rows of its data set.
+
+    Args:
+        rows: of any notebooks; greedy answers alone are looked at, as the paper's decoding is not known.
+        reading: ``scored`` takes the likeliest option where options were scored and the text elsewhere; ``free`` the
+            text everywhere.
+        load: raw outcomes of a row; by default :func:`read_raw`.
+    """
+    rows = _of_reading([row for row in rows if row.decoding in (None, "greedy")], reading)
+    tables = _Outcomes(load)
+    decisions = []
+    for claim in claims:
+        for cell in claim.cells():
+            blank = Decision(claim, cell, in_paper(cell), rows=(None,) * len(cell.selectors), note="no such row")
+            decided = [_decide(replace(blank, setup=setup), rows, tables) for setup in _setups(cell, rows)]
+            decisions += decided or [blank]
+    return _corrected(decisions)
+
+
+def _of_reading(rows: Sequence[ResultRow], reading: Reading) -> list[ResultRow]:
+    """Rows as they are read; those that have no answers (hits@k) always belong."""
+    scored = {(setup_of(row), row.student) for row in rows if row.settings.get("answers") == "scored"}
+    wanted = {one: reading if one in scored else "free" for one in {(setup_of(row), row.student) for row in rows}}
+    return [row for row in rows if row.settings.get("answers") in (None, wanted[(setup_of(row), row.student)])]
+
+
+def setup_of(row: ResultRow) -> Setup:
+    """The set-up of a row; one without a student counts as mini where its data set is."""
+    return Setup(row.dataset, row.split, Path(row.student or row.dataset).name.startswith("mini-"))
+
+
+def _setups(cell: Cell, rows: Iterable[ResultRow]) -> list[Setup]:
+    return list(dict.fromkeys(setup_of(row) for row in rows if any(_matches(row, s) for s in cell.selectors)))
+
+
+def _matches(row: ResultRow, wanted: Selector) -> bool:
+    if (row.paper_dataset, row.paper_student or "-") != (wanted.dataset, wanted.student):
+        return False
+    here = wanted.here
+    if row.metric not in (wanted.metric, here.metric):
+        return False
+    if row.table == wanted.table and row.method == wanted.method:
+        return here.method is None or _settings_fit(row, here, named=True)
+    if here.method is None:
+        # a row that two of the paper's tables print alike is measured once; an ablation's row is not the main table's
+        return row.method == wanted.method and {row.table, wanted.table} <= _MAIN | {"7"}
+    return row.method == wanted.method or (row.method == here.method and _settings_fit(row, here))
+
+
+def _settings_fit(row: ResultRow, here: Here, named: bool = False) -> bool:
+    """Whether a row has the settings; one that bears the paper's name may leave them unsaid."""
+    return all(
+        row.settings.get(name, value if named else _USUAL.get(name)) == value for name, value in here.settings.items()
+    )
+
+
+def find_row(rows: Iterable[ResultRow], wanted: Selector, setup: Setup) -> ResultRow | None:
+    """The row of a set-up that a filled-in selector means: one of the paper's name first, then of the selector's own
+    table, then of a main table, then the one with the fewest settings that nobody asked for."""
+
+    def distance(row: ResultRow) -> tuple[bool, bool, bool, int]:
+        asked = _ALWAYS | set(wanted.here.settings)
+        unasked = sum(n not in asked and v not in (None, _USUAL.get(n)) for n, v in row.settings.items())
+        return row.method != wanted.method, row.table != wanted.table, row.table not in _MAIN, unasked
+
+    return min((row for row in rows if setup_of(row) == setup and _matches(row, wanted)), key=distance, default=None)
+
+
+def _decide(blank: Decision, rows: Sequence[ResultRow], tables: _Outcomes) -> Decision:
+    assert blank.setup is not None
+    cell, found = blank.cell, tuple(find_row(rows, s, blank.setup) for s in blank.cell.selectors)
+    missing = [str(s) for s, row in zip(cell.selectors, found, strict=True) if row is None]
+    decision = replace(blank, rows=found, note=f"no row: {', '.join(dict.fromkeys(missing))}" if missing else "")
+    present = [row for row in found if row is not None]
+    if missing:
+        return decision
+    if not cell.minus:
+        return _single(decision, present[0])
+    raw = [table for row in present if (table := tables.of(row)) is not None]
+    if len(raw) < len(present):
+        return replace(decision, note="no raw predictions")
+    aligned = _aligned(raw)
+    if isinstance(aligned, str):
+        return replace(decision, note=aligned)
+    plus, minus = aligned[: len(cell.plus)], aligned[len(cell.plus) :]
+    return replace(decision, comparison=contrast(plus, minus, cell.above, cell.below))
+
+
+def _single(decision: Decision, row: ResultRow) -> Decision:
+    """A claim about one number is decided by the interval that its row has."""
+    if row.ci95 is None:
+        return replace(decision, note="the row has no interval")
+    one = Comparison(row.value, row.ci95, None, "interval of the row", row.n, tuple(row.seeds) or (row.value,))
+    return replace(decision, comparison=one)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Right (1) and wrong (0), shape ``(seeds, questions)``, with the seeds and the sorted questions' ids.
+
+    Attributes:
+        gives_value: their mean is the value that the row reports: nothing is missing, and nothing was read otherwise.
+    """
+
+    seeds: tuple[int, ...]
+    ids: tuple[str, ...]
+    right: np.ndarray
+    gives_value: bool
+
+
+class _Outcomes:
+    """Tables of outcomes by row, each read once."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._known: dict[str, _Table | None] = {}
+
+    def of(self, row: ResultRow) -> _Table | None:
+        key = row.model_dump_json()
+        if key not in self._known:
+            raw = self._load(row)
+            self._known[key] = _table(row, raw) if raw else None
+        return self._known[key]
+
+
+def _table(row: ResultRow, raw: Raw) -> _Table:
+    seeds = tuple(sorted({one.seed for one in raw}))
+    ids = tuple(sorted(one.question_id for one in raw if one.seed == seeds[0]))
+    runs = [[one for one in raw if one.seed == seed] for seed in seeds]
+    try:
+        if isinstance(raw[0], Prediction):
+            right = outcomes(runs, free=row.settings.get("answers") == "free")
+        else:
+            right = _hits(runs, ids, int(row.metric.removeprefix("hits@")))
+    except KardError as error:
+        raise KardError(f"{row.predictions or row.method}: {error}") from None
+    return _Table(seeds, ids, right, abs(100 * right.mean() - row.value) < 0.01)
+
+
+def _hits(runs: Sequence[Sequence[Ranking]], ids: Sequence[str], k: int) -> np.ndarray:
+    by_id = [{one.question_id: float(hits_at(one.passages, one.truth, k)) for one in run} for run in runs]
+    if any(sorted(run) != list(ids) for run in by_id):
+        raise KardError("rankings of different seeds are not of the same questions")
+    return np.array([[run[i] for i in ids] for run in by_id])
+
+
+def _aligned(tables: Sequence[_Table]) -> list[np.ndarray] | str:
+    """Outcomes over the same questions and seeds (a method of one seed meets them all), or why there are none."""
+    if len({table.ids for table in tables}) > 1:
+        return "the rows are of different questions"
+    if not all(table.gives_value for table in tables):
+        return "raw predictions do not give their row's value"
+    several = [set(table.seeds) for table in tables if len(table.seeds) > 1]
+    common = sorted(set.intersection(*several)) if several else []
+    if several and not common:
+        return "the rows have no seed in common"
+    return [t.right[[t.seeds.index(s) for s in common]] if len(t.seeds) > 1 else t.right for t in tables]
+
+
+def _corrected(decisions: Sequence[Decision]) -> list[Decision]:
+    """Holm's correction over each of the paper's tables under each set-up."""
+    families: dict[tuple[str, Setup | None], list[int]] = {}
+    for number, decision in enumerate(decisions):
+        if decision.comparison is not None:
+            families.setdefault((decision.cell.table, decision.setup), []).append(number)
+    corrected = list(decisions)
+    for family in families.values():
+        values = with_holm([one for i in family if (one := decisions[i].comparison) is not None])
+        for number, value in zip(family, values, strict=True):
+            corrected[number] = replace(decisions[number], comparison=value)
+    return corrected
