@@ -7,7 +7,7 @@ of the steps before it. A change remakes what depends on it and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from .candidates import Candidates, question_candidates, rationale_candidates, t
 from .dataset import DataSet
 from .errors import KardError
 from .filter import Filtered, filter_rationales
-from .methods import TRAININGS, Method, Training, method
+from .methods import TRAININGS, Training, method, training_name
 from .models import locate
 from .pairs import Item, training_pairs
 from .presets import SPLIT_SIZES, Settings, runs_root
@@ -26,7 +26,7 @@ from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
 from .runs import input_hashes
 from .sources import code
-from .store import SCRATCH, artefact, artefact_folder, atomic_write, fingerprint, hash_file
+from .store import SCRATCH, artefact, artefact_folder, fingerprint, hash_file, write_json
 from .teacher import make_teacher
 
 Split = Literal["dev", "test"]
@@ -137,8 +137,8 @@ class Experiment:
         fields += ("answers",) if decoding == "greedy" else ()
         extra = {"method": name, "seed": seed, "decoding": decoding, "split": split}
         if row.training is None:
-            fields += ("student",)
-            extra |= {"after": self.key("rationales")}
+            fields += ("student", *(("shots",) if row.examples else ()))
+            extra |= {"after": self._kept() if row.examples else self.key("rationales")}
         else:
             extra |= {"after": fingerprint(self.key("student", training=training_name(row), seed=seed))}
         if row.test_query == "reranker":
@@ -171,8 +171,7 @@ class Experiment:
             reader = Generator(self.settings.student, self.settings.source_tokens, 16, batch=128)
             asked = self.data.train, self.rationales()
             filtered = filter_rationales(*asked, reader.greedy, reader.count, self.settings.source_tokens)
-            with atomic_write(folder / "verdicts.json") as file:
-                json.dump(filtered.verdicts, file)
+            write_json(folder / "verdicts.json", filtered.verdicts)
 
         folder = artefact(self.root, "verdicts", self.key("verdicts"), make)
         verdicts = json.loads((folder / "verdicts.json").read_text())
@@ -233,7 +232,7 @@ class Experiment:
             queries = {q.id: query_of(q) for q in self.data.train}
             rows = training_rows(self.pools(), queries, self.texts, self.settings, seed)
             curve = train_reranker(rows, self.settings, seed, folder / "model", folder / SCRATCH)
-            _write_curve(folder, curve)
+            write_json(folder / "curve.json", curve)
 
         return artefact(self.root, "reranker", self.key("reranker", seed=seed), make) / "model"
 
@@ -279,7 +278,7 @@ class Experiment:
             pairs = self.training_pairs(TRAININGS[training], lambda text: len(tokenizer.tokenize(text)))
             hyper = Hyperparameters(s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens)
             curve = train_student(s.student, pairs, hyper, seed, folder / "model", folder / SCRATCH)
-            _write_curve(folder, curve)
+            write_json(folder / "curve.json", curve)
 
         return artefact(self.root, "student", self.key("student", training=training, seed=seed), make) / "model"
 
@@ -289,23 +288,20 @@ class Experiment:
         def make(folder: Path) -> None:
             from .predict import predict
 
-            write_jsonl(folder / "predictions.jsonl", predict(self, method(name), seed, decoding, split))
+            predictions, shots = predict(self, method(name), seed, decoding, split)
+            write_jsonl(folder / "predictions.jsonl", predictions)
+            write_json(folder / "shots.json", shots)
 
         arguments = {"name": name, "seed": seed, "decoding": decoding, "split": split}
         folder = artefact(self.root, "predictions", self.key("predictions", **arguments), make)
         return read_jsonl(folder / "predictions.jsonl", Prediction)
 
+    def shots(self, name: str, seed: int, **arguments: Any) -> list[int]:
+        """How many worked examples the prompt of each question had room for, in the order of the predictions."""
+        self.predictions(name, seed, **arguments)
+        return json.loads((self.folder("predictions", name=name, seed=seed, **arguments) / "shots.json").read_text())
+
     def curve(self, step: str, **arguments: Any) -> list[dict[str, float]]:
         """Loss curve of a trained reranker or student."""
         getattr(self, step)(**arguments)
         return json.loads((self.folder(step, **arguments) / "curve.json").read_text())
-
-
-def training_name(row: Method) -> str:
-    """Name of the training that a method's student has gone through."""
-    return next(name for name, training in TRAININGS.items() if training == row.training)
-
-
-def _write_curve(folder: Path, curve: Sequence[dict[str, float]]) -> None:
-    with atomic_write(folder / "curve.json") as file:
-        json.dump(list(curve), file)

@@ -1,7 +1,8 @@
 """The methods of the paper's tables, as rows of one table.
 
-What a student is trained to write, which query finds the passages that it is trained with, and which query finds them
-at test time: nothing else tells the methods apart. The three KARD rows are one trained student with three test queries.
+What a student is trained to write, which query finds the passages that it is trained with, which query finds them at
+test time, and which worked examples its prompt shows where it is not trained: nothing else tells the methods apart. The
+three KARD rows are one trained student with three test queries.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ TestQuery = Literal["none", "question", "reranker", "oracle rationale"]
 
 @dataclass(frozen=True)
 class Training:
-    """What tells one trained student from another: its target and its passages.
+    """What tells one trained student, or one kind of worked example, from another: its target and its passages.
 
     Attributes:
         target: ``rationale`` (then the answer, Eqs. 1 and 2) or ``answer`` alone.
@@ -41,6 +42,7 @@ class Method:
         test_query: what finds its passages at test time.
         forced_rationale: the teacher's test rationale is put in the student's mouth; it only answers.
         oracle: it uses a rationale of the test question, which nobody has in earnest.
+        examples: the kind of training pairs that its prompt shows as worked examples; None where it shows none.
     """
 
     name: str
@@ -49,14 +51,20 @@ class Method:
     test_query: TestQuery
     forced_rationale: bool = False
     oracle: bool = False
+    examples: Training | None = None
 
 
 FINE_TUNING = Training("answer", "none")
 KA_FINE_TUNING = Training("answer", "question")
 REASONING_DISTILLATION = Training("rationale", "none")
 KARD = Training("rationale", "rationale")
+# No student is trained so: a worked example's passages are found as those of the test question beside it.
+_KA_EXAMPLES = Training("rationale", "question")
 
 METHODS: tuple[Method, ...] = (
+    Method("Few-shot", None, "answer", "none", examples=FINE_TUNING),
+    Method("Few-shot + CoT", None, "rationale", "none", examples=REASONING_DISTILLATION),
+    Method("KA Few-shot + CoT", None, "rationale", "question", examples=_KA_EXAMPLES),
     Method("Base model with passages, untrained", None, "rationale", "question"),
     Method("Fine-tuning", FINE_TUNING, "answer", "none"),
     Method("KA Fine-tuning", KA_FINE_TUNING, "answer", "question"),
@@ -82,3 +90,8 @@ def method(name: str) -> Method:
         if row.name == name:
             return row
     raise KardError(f"method {name!r}: there is none of that name{nearest(name, [row.name for row in METHODS])}")
+
+
+def training_name(row: Method) -> str:
+    """Name of the training that a method's student has gone through."""
+    return next(name for name, training in TRAININGS.items() if training == row.training)

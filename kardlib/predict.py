@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING
 
 from .candidates import question_candidates, rationale_candidates
 from .errors import KardError
+from .few_shot import FewShotPrompt, few_shot_prompt, own_answer, worked_examples
 from .generate import Generator, majority
-from .methods import Method
-from .prompts import ANSWER_MARK, build_prompt, parse_answer, split_generation
+from .methods import Method, training_name
+from .prompts import ANSWER_MARK, parse_answer, split_generation
 from .records import Prediction, Question
 
 if TYPE_CHECKING:
     from .experiment import Experiment, Split
 
 
-def test_passages(experiment: Experiment, row: Method, seed: int, split: Split) -> dict[str, tuple[str, ...]]:
+Passages = dict[str, tuple[str, ...]]
+"""Ids of the passages that a student reads, best first, by question id."""
+
+
+def test_passages(experiment: Experiment, row: Method, seed: int, split: Split) -> Passages:
     """Ids of the k passages that a method's student reads, by question id.
 
     Only an oracle row's query holds a rationale of the test question, and no row's holds the gold answer.
@@ -35,33 +40,53 @@ def test_passages(experiment: Experiment, row: Method, seed: int, split: Split) 
 test_passages.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would collect
 
 
-def predict(experiment: Experiment, row: Method, seed: int, decoding: str, split: Split) -> list[Prediction]:
+def predict(
+    experiment: Experiment, row: Method, seed: int, decoding: str, split: Split
+) -> tuple[list[Prediction], list[int]]:
     """Answers of one method to all questions of a split.
 
     Args:
         decoding: ``greedy``, or ``vote5``: the majority of five samples, with the first rationale that voted for it.
-    """
-    from .experiment import training_name
 
+    Returns:
+        The answers, and for each question how many worked examples its prompt showed.
+    """
     s, questions = experiment.settings, experiment.questions(split)
     folder = experiment.student(training_name(row), seed) if row.training else s.student
     student = Generator(str(folder), s.source_tokens, s.target_tokens)
     passages = test_passages(experiment, row, seed, split)
-    prompts = [
-        build_prompt(
-            q, [experiment.texts[i] for i in passages[q.id]], row.cue, count=student.count, max_tokens=s.source_tokens
-        )
-        for q in questions
-    ]
+    shown = _prompts(experiment, student, row, questions, passages)
+    prompts = [prompt.text for prompt in shown]
     written = _write(experiment, student, row, seed, decoding, prompts, questions)
     parsed = [[parse_answer(t, q.options) for t in texts] for q, texts in zip(questions, written, strict=True)]
     chosen = [majority(votes) for votes in parsed]
     if decoding == "greedy" and s.answers == "scored":
         begins = [_begin(texts[0], row) for texts in written]
         chosen = list(student.likeliest(prompts, begins, [q.options for q in questions]))
-    return [
+    answers = [
         _prediction(q, texts, votes, row, seed, decoding, option, passages[q.id])
         for q, texts, votes, option in zip(questions, written, parsed, chosen, strict=True)
+    ]
+    return answers, [prompt.shots for prompt in shown]
+
+
+def _prompts(
+    experiment: Experiment, student: Generator, row: Method, questions: list[Question], passages: Passages
+) -> list[FewShotPrompt]:
+    s, examples = experiment.settings, []
+    if row.examples:
+        train, kept = experiment.data.train, experiment.kept_rationales()
+        examples = worked_examples(row.examples, train, kept, experiment.search, s, student.count)
+    return [
+        few_shot_prompt(
+            examples,
+            question,
+            [experiment.texts[i] for i in passages[question.id]],
+            row.cue,
+            count=student.count,
+            max_tokens=s.source_tokens,
+        )
+        for question in questions
     ]
 
 
@@ -77,12 +102,13 @@ def _write(
     """What the student writes for each prompt: one text, or five samples."""
     if decoding == "greedy":
         forced = _forced(experiment, questions) if row.forced_rationale else None
-        return [[text] for text in student.greedy(prompts, forced)]
+        return [[own_answer(text) if row.examples else text] for text in student.greedy(prompts, forced)]
     if decoding != "vote5":
         raise KardError(f"decoding {decoding!r}: there are greedy and vote5")
     if row.forced_rationale:
         raise KardError(f"{row.name}: its rationale is given, so there is nothing to vote on")
-    return student.sample(prompts, seed)
+    sampled = student.sample(prompts, seed)
+    return [[own_answer(text) for text in texts] for texts in sampled] if row.examples else sampled
 
 
 def _begin(text: str, row: Method) -> str:

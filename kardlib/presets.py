@@ -32,6 +32,8 @@ class Settings(BaseModel):
             the option that the student finds most likely after its own rationale. The same for every method.
         l: rationales asked of the teacher for each training question.
         k: passages that the student reads.
+        shots: worked examples of the few-shot rows; a prompt shows as many of them as have room. Our choice: three
+            at mini scale, since 320 tokens hold no more with a rationale beside the question that is asked.
         kappa_star: candidates of a test question that the reranker reads (kappa*).
         kappa1, kappa2: candidates found with the rationale and with the question, for training the reranker.
         tau1, tau2: temperatures of Q and of P in Eq. 3.
@@ -55,6 +57,7 @@ class Settings(BaseModel):
     answers: Literal["scored", "free"] = "free"
     l: int = Field(ge=1)  # noqa: E741  (the paper's letter)
     k: int = Field(ge=1)
+    shots: int = Field(ge=1)
     kappa_star: int = Field(ge=1)
     kappa1: int = Field(ge=1)
     kappa2: int = Field(ge=1)
@@ -92,22 +95,23 @@ class Settings(BaseModel):
 
 
 _MINI: dict[str, Any] = dict(
-    dataset="mini-medqa", student="mini-t5-base", encoder="mini-bert", teacher="scripted", l=3, k=3, kappa_star=100,
-    kappa1=6, kappa2=90, tau1=2.0, tau2=1.0, pool=8, seeds=(0, 1, 2), student_lr=5e-4, student_epochs=2,
+    dataset="mini-medqa", student="mini-t5-base", encoder="mini-bert", teacher="scripted", l=3, k=3, shots=3,
+    kappa_star=100, kappa1=6, kappa2=90, tau1=2.0, tau2=1.0, pool=8, seeds=(0, 1, 2), student_lr=5e-4, student_epochs=2,
     student_batch=32, source_tokens=320, target_tokens=48, reranker_lr=1.5e-3, reranker_epochs=2, reranker_batch=16,
 )  # fmt: skip
 _LAPTOP: dict[str, Any] = dict(
     dataset="openbookqa", student="mini-t5-base", encoder="all-MiniLM-L6-v2", teacher="annotations", filter=False,
-    l=1, k=3, kappa_star=100, kappa1=16, kappa2=16, tau1=2.0, tau2=1.0, pool=8, seeds=(0,), student_lr=3e-4,
+    l=1, k=3, shots=3, kappa_star=100, kappa1=16, kappa2=16, tau1=2.0, tau2=1.0, pool=8, seeds=(0,), student_lr=3e-4,
     student_epochs=1, student_batch=32, source_tokens=384, target_tokens=96, reranker_lr=1e-4, reranker_epochs=1,
     reranker_batch=16,
 )  # fmt: skip
 # METHOD.md's set-up: [C] lr 1e-4, 3 epochs, batch 32, 512 tokens; reranker lr 1e-4, 3 epochs, batch 16, 32 + 32, 4 + 4
-# a step. Our choice where the paper is silent: k, tau1, tau2, target length.
+# a step. Our choice where the paper is silent: k, tau1, tau2, target length, shots (the
+# authors' code shows its teacher 5 worked examples).
 _PAPER: dict[str, Any] = dict(
     dataset="openbookqa", student="google/t5-v1_1-base", encoder="michiyasunaga/LinkBERT-base",
-    teacher="annotations", filter=False, l=1, k=3, kappa_star=100, kappa1=32, kappa2=32, tau1=2.0, tau2=1.0, pool=8,
-    seeds=(0, 1, 2), student_lr=1e-4, student_epochs=3, student_batch=32, source_tokens=512, target_tokens=256,
+    teacher="annotations", filter=False, l=1, k=3, shots=5, kappa_star=100, kappa1=32, kappa2=32, tau1=2.0, tau2=1.0,
+    pool=8, seeds=(0, 1, 2), student_lr=1e-4, student_epochs=3, student_batch=32, source_tokens=512, target_tokens=256,
     reranker_lr=1e-4, reranker_epochs=3, reranker_batch=16,
 )  # fmt: skip
 _MINI["answers"] = _LAPTOP["answers"] = "scored"

@@ -45,6 +45,12 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.unlink(temporary)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value, whole or not at all."""
+    with atomic_write(path) as file:
+        json.dump(value, file)
+
+
 def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)

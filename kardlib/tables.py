@@ -129,6 +129,7 @@ def accuracy_row(experiment: Experiment, row: Method, decoding: str, answers: st
     s, data = experiment.settings, experiment.data
     settings = {"l": s.l if row.training else None, "k": s.k if row.test_query != "none" else None, "answers": answers}
     settings["kappa_star"] = s.kappa_star if row.test_query == "reranker" else None
+    settings["shots"] = _mean_shots(experiment, row, decoding) if row.examples else None
     settings = _unusual(experiment) | settings
     return ResultRow(
         table="1" if data.paper_name == "MedQA-USMLE" else "2",
@@ -145,6 +146,13 @@ def accuracy_row(experiment: Experiment, row: Method, decoding: str, answers: st
         predictions=None,
         **_numbers(value),
     )
+
+
+def _mean_shots(experiment: Experiment, row: Method, decoding: str) -> float:
+    """Worked examples that the prompts of a row really showed: they may have room for fewer than ``shots``."""
+    shown = experiment.shots(row.name, experiment.settings.seeds[0], decoding=decoding)
+    mean = round(sum(shown) / len(shown), 1)
+    return int(mean) if mean == int(mean) else mean
 
 
 def hits_rows(experiment: Experiment) -> list[ResultRow]:

@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from kardlib import jobs, sources, student, tables
 from kardlib.candidates import question_candidates, rationale_candidates
 from kardlib.errors import KardError
-from kardlib.experiment import Experiment, training_name
+from kardlib.experiment import Experiment
 from kardlib.generate import Generator
 from kardlib.jobs import Job, run_jobs
-from kardlib.methods import KARD, METHODS, TRAININGS, Method, method
+from kardlib.methods import KARD, METHODS, TRAININGS, Method, method, training_name
 from kardlib.predict import predict, test_passages
 from kardlib.presets import SPLIT_SIZES, Settings, resolve
 from kardlib.prompts import build_prompt, build_target, parse_answer, query_of
@@ -135,7 +135,8 @@ def changed(settings: Settings, **change: Any) -> set[str]:
 STUDENTS = {f"student {name}" for name in TRAININGS}
 TRAINED = {row.name for row in METHODS if row.training}
 RERANKED = {"reranker", "reranked", "KARD (Reranker)"}
-READS = {"student KARD", "student KA Fine-tuning", "KA Fine-tuning", OWN_ROW, *(row.name for row in KARD_ROWS)}
+SHOTS = {row.name for row in METHODS if row.examples}
+READS = {"student KARD", "student KA Fine-tuning", *(row.name for row in METHODS if row.test_query != "none")}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,7 @@ READS = {"student KARD", "student KA Fine-tuning", "KA Fine-tuning", OWN_ROW, *(
         (dict(kappa1=5), {"pools", *RERANKED}),
         (dict(student_lr=1e-4), STUDENTS | TRAINED),
         (dict(student_epochs=2), STUDENTS | TRAINED),
+        (dict(shots=1), SHOTS),
         (dict(answers="free"), set(NAMES)),
         (dict(seeds=(0, 1, 2)), set()),
     ],
@@ -160,7 +162,7 @@ def test_a_change_remakes_what_depends_on_it(settings: Settings, change: dict[st
 
 
 def test_l_and_the_filter_reach_everything_that_learns(settings: Settings) -> None:
-    learns = STUDENTS | TRAINED | RERANKED | {"pools"}
+    learns = STUDENTS | TRAINED | RERANKED | SHOTS | {"pools"}
     assert changed(settings, l=3) >= learns | {"rationales"} and "test rationales" not in changed(settings, l=3)
     assert changed(settings, filter=True) >= learns and "rationales" not in changed(settings, filter=True)
 
@@ -174,7 +176,8 @@ def test_another_world_remakes_everything(settings: Settings) -> None:
     "module, expected",
     [
         ("reranker", RERANKED),
-        ("pairs", STUDENTS | TRAINED),
+        ("pairs", STUDENTS | set(NAMES)),
+        ("few_shot", set(NAMES)),
         ("methods", STUDENTS | set(NAMES)),
         ("generate", set(NAMES)),
         ("prompts", None),
