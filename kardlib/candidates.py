@@ -26,6 +26,12 @@ class Candidates(Record):
     passages: tuple[str, ...]
     scores: tuple[float, ...]
 
+    def among(self, passages: Sequence[str]) -> Candidates:
+        """Those that are among some passages, in their order here."""
+        wanted = set(passages)
+        kept = [(p, s) for p, s in zip(self.passages, self.scores, strict=True) if p in wanted]
+        return Candidates(key=self.key, passages=tuple(p for p, _ in kept), scores=tuple(s for _, s in kept))
+
 
 def rationale_key(rationale: Rationale) -> str:
     return f"{rationale.question_id}#{rationale.index}"

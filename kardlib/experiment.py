@@ -40,6 +40,8 @@ _CODE: dict[str, tuple[str, ...]] = {
     "predictions": ("predict", "candidates"),
 }
 """The modules that each step's result depends on; with each comes all that it imports."""
+WIDTH = 100
+"""Candidates of a test question that a reranker reads at least: the paper's largest kappa*."""
 _DATA = ("dataset", "size", "sizes", "share", "world", "inventory")
 _RERANKER = (
     "encoder", "reranker_form", "tau1", "tau2", "pool", "reranker_lr", "reranker_epochs", "reranker_batch",
@@ -88,7 +90,7 @@ class Experiment:
         values = self.settings.model_dump(mode="json") | {"sizes": SPLIT_SIZES[self.settings.size]}
         key = {"step": step, "code": code(_CODE[step]), **extra}
         key |= {name: values[name] for name in fields}
-        for name in ("student", "encoder"):
+        for name in ("student", "encoder", "reader"):
             if name in key and Path(locate(key[name])).is_dir():
                 key[name] = [Path(key[name]).name, hash_file(Path(locate(key[name])))]
         return key
@@ -111,7 +113,7 @@ class Experiment:
         return self._key("rationales", fields, inputs=self._inputs, show_gold=show_gold)
 
     def _key_verdicts(self) -> dict[str, Any]:
-        return self._key("verdicts", ("student", "source_tokens"), after=fingerprint(self.key("rationales")))
+        return self._key("verdicts", ("reader", "source_tokens"), after=fingerprint(self.key("rationales")))
 
     def _kept(self) -> str:
         step = "verdicts" if self.settings.filter else "rationales"
@@ -125,7 +127,7 @@ class Experiment:
 
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:
         extra = {"seed": seed, "split": split, "after": fingerprint(self.key("reranker", seed=seed))}
-        return self._key("reranked", ("kappa_star",), **extra)
+        return self._key("reranked", width=max(WIDTH, self.settings.kappa_star), **extra)
 
     def _key_student(self, training: str, seed: int) -> dict[str, Any]:
         reads = ("k",) if TRAININGS[training].query != "none" else ()
@@ -142,6 +144,7 @@ class Experiment:
         else:
             extra |= {"after": fingerprint(self.key("student", training=training_name(row), seed=seed))}
         if row.test_query == "reranker":
+            fields += ("kappa_star",)
             extra |= {"ranked": fingerprint(self.key("reranked", seed=seed, split=split))}
         if row.oracle:
             extra |= {"oracle": fingerprint(self.key("rationales", show_gold=False))}
@@ -163,12 +166,12 @@ class Experiment:
         return read_jsonl(folder / "rationales.jsonl", Rationale)
 
     def verdicts(self) -> Filtered:
-        """The filter's verdict on every training rationale, its reader being the base student."""
+        """The filter's verdict on every training rationale, by its reader."""
 
         def make(folder: Path) -> None:
             from .generate import Generator
 
-            reader = Generator(self.settings.student, self.settings.source_tokens, 16, batch=128)
+            reader = Generator(self.settings.reader, self.settings.source_tokens, 16, batch=128)
             asked = self.data.train, self.rationales()
             filtered = filter_rationales(*asked, reader.greedy, reader.count, self.settings.source_tokens)
             write_json(folder / "verdicts.json", filtered.verdicts)
@@ -203,13 +206,14 @@ class Experiment:
 
         return read_jsonl(artefact(self.root, "pools", self.key("pools"), make) / "pools.jsonl", Candidates)
 
-    def candidates(self, split: Split = "test") -> dict[str, Candidates]:
-        """BM25(question)'s kappa* candidates of each question, by question id.
+    def candidates(self, split: Split = "test", width: int = 0) -> dict[str, Candidates]:
+        """BM25(question)'s candidates of each question, by question id: ``width`` of them, kappa* by default.
 
         Raises:
             KardError: not one word of a question is in the knowledge base.
         """
-        found = (question_candidates(self.search, q, self.settings.kappa_star) for q in self.questions(split))
+        width = width or self.settings.kappa_star
+        found = (question_candidates(self.search, q, width) for q in self.questions(split))
         return {candidates.key: self._found("question", candidates) for candidates in found}
 
     def _found(self, query: str, candidates: Candidates) -> Candidates:
@@ -237,18 +241,25 @@ class Experiment:
         return artefact(self.root, "reranker", self.key("reranker", seed=seed), make) / "model"
 
     def reranked(self, seed: int, split: Split = "test") -> dict[str, Candidates]:
-        """The kappa* candidates of each question in the order of the trained reranker, by question id."""
+        """The kappa* candidates of each question in the order of the trained reranker, by question id.
+
+        ``WIDTH`` candidates are read once; a smaller kappa* looks its own up among them.
+        """
 
         def make(folder: Path) -> None:
             from .reranker import load_reranker
 
-            found = self.candidates(split)
+            found = self.candidates(split, max(WIDTH, self.settings.kappa_star))
             model = load_reranker(str(self.reranker(seed)), self.settings.reranker_form)
             queries = [query_of(q) for q in self.questions(split)]
             write_jsonl(folder / "reranked.jsonl", model.rank(queries, list(found.values()), self.texts))
 
         folder = artefact(self.root, "reranked", self.key("reranked", seed=seed, split=split), make)
-        return {c.key: c for c in read_jsonl(folder / "reranked.jsonl", Candidates)}
+        read = read_jsonl(folder / "reranked.jsonl", Candidates)
+        if self.settings.kappa_star >= WIDTH:
+            return {c.key: c for c in read}
+        few = self.candidates(split)
+        return {c.key: c.among(few[c.key].passages) for c in read}
 
     # -- students
 

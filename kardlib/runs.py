@@ -183,7 +183,8 @@ def input_hashes(settings: Settings) -> dict[str, str]:
     hashes = {"kardlib": all_code()}
     if PAPER_CSV.exists():
         hashes["paper_results.csv"] = hash_file(PAPER_CSV)
-    for role, name in (("student", settings.student), ("encoder", settings.encoder)):
+    for role in ("student", "encoder", "reader"):
+        name = getattr(settings, role)
         folder = next((f for f in (MODELS_DIR / name, Path(name).expanduser(), _installed(name)) if f.is_dir()), None)
         if folder is not None:
             hashes[f"{role} {folder.name}"] = hash_file(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kardlib.errors import KardError
+from kardlib.experiment import Experiment
 from kardlib.methods import METHODS
 from kardlib.presets import resolve
 from kardlib.readers import read_dataset
@@ -90,3 +91,13 @@ def test_stages_are_in_the_order_of_need(small: list[Cell]) -> None:
     stages = stages_of(small)
     assert list(stages) == ["preparing", "pooling", "training", "reranking", "answering"]
     assert {job.step for _, job in stages["training"]} == {"reranker", "student"}
+
+
+def test_a_smaller_kappa_star_is_looked_up_among_the_widest(small: list[Cell]) -> None:
+    settings = next(cell.settings for cell in small if cell.method == "KARD (Reranker)")
+    wide, narrow = (Experiment(settings.model_copy(update={"kappa_star": n})) for n in (100, 12))
+    widest, looked_up = wide.reranked(0), narrow.reranked(0)
+    for key, found in narrow.candidates().items():
+        assert set(looked_up[key].passages) == set(found.passages)
+        assert [p for p in widest[key].passages if p in found.passages] == list(looked_up[key].passages)
+    assert wide.folder("reranked", seed=0) == narrow.folder("reranked", seed=0), "it is read once"
