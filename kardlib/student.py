@@ -49,18 +49,32 @@ def train_student(
     Returns:
         The loss curve: rows with ``step`` and ``loss``.
     """
-    set_seed(seed)
     tokenizer = load_tokenizer(base)
-    seq2seq = is_encoder_decoder(base)
-    encode = encode_seq2seq if seq2seq else encode_causal
+    encode = encode_seq2seq if is_encoder_decoder(base) else encode_causal
     rows = [encode(tokenizer, pair, hyper) for pair in pairs]
     order = epoch_orders([row["length"] for row in rows], hyper, seed)
+    return fit(base, [rows[i] for i in order], hyper, seed, out, work)
+
+
+def fit(
+    base: str, rows: Sequence[dict[str, Any]], hyper: Hyperparameters, seed: int, out: Path, work: Path
+) -> list[dict[str, float]]:
+    """Train all weights of a base model on encoded rows, in the order given; arguments as for :func:`train_student`.
+
+    Args:
+        rows: those of all epochs, each with ``input_ids`` and ``labels`` (-100 where nothing is to be predicted).
+
+    Returns:
+        The loss curve: rows with ``step`` and ``loss``.
+    """
+    set_seed(seed)
+    tokenizer = load_tokenizer(base)
     model = load_student(base)
     trainer = Trainer(
         model=model,
         args=_arguments(hyper, seed, work, train_in_bf16(model)),
-        train_dataset=[rows[i] for i in order],
-        data_collator=collator(tokenizer, seq2seq),
+        train_dataset=list(rows),
+        data_collator=collator(tokenizer, is_encoder_decoder(base)),
         callbacks=[SaveByTime()],
     )
     trainer.remove_callback(PrinterCallback)
