@@ -36,6 +36,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "pools": ("candidates",),
     "reranker": ("reranker",),
     "reranked": ("reranker", "candidates"),
+    "adapted": ("dapt",),
     "student": ("student", "pairs"),
     "predictions": ("predict", "candidates"),
 }
@@ -46,6 +47,7 @@ _DATA = ("dataset", "size", "sizes", "share", "world", "inventory")
 _RERANKER = (
     "encoder", "reranker_form", "tau1", "tau2", "pool", "reranker_lr", "reranker_epochs", "reranker_batch",
 )  # fmt: skip
+_ADAPTED = ("student", "dapt", "dapt_lr", "dapt_epochs", "student_batch", "source_tokens")
 _STUDENT = ("student", "student_lr", "student_epochs", "student_batch", "source_tokens", "target_tokens")
 
 
@@ -131,7 +133,15 @@ class Experiment:
 
     def _key_student(self, training: str, seed: int) -> dict[str, Any]:
         reads = ("k",) if TRAININGS[training].query != "none" else ()
-        return self._key("student", (*_STUDENT, *reads), training=training, seed=seed, after=self._kept())
+        extra = {"training": training, "seed": seed, "after": self._kept()}
+        if self.settings.dapt != "none":
+            extra["adapted"] = fingerprint(self.key("adapted", seed=seed))
+        return self._key("student", (*_STUDENT, *reads), **extra)
+
+    def _key_adapted(self, seed: int) -> dict[str, Any]:
+        text = Path(self.settings.dapt_text)
+        extra = {"text": hash_file(text)} if self.settings.dapt_text and text.exists() else {}
+        return self._key("adapted", (*_DATA, *_ADAPTED), seed=seed, inputs=self._inputs, **extra)
 
     def _key_predictions(self, name: str, seed: int, decoding: str = "greedy", split: Split = "test") -> dict[str, Any]:
         row = method(name)
@@ -277,6 +287,20 @@ class Experiment:
             items = [(by_id[r.question_id], r) for r in self.kept_rationales()]
         return training_pairs(training, items, self.search, s.k, count, s.source_tokens, s.target_tokens)
 
+    def adapted(self, seed: int) -> Path:
+        """Folder of the base student after further training on text (DAPT)."""
+
+        def make(folder: Path) -> None:
+            from .dapt import adapt, corpus
+            from .student import Hyperparameters
+
+            s = self.settings
+            hyper = Hyperparameters(s.dapt_lr, s.dapt_epochs, s.student_batch, s.source_tokens, s.target_tokens)
+            texts = corpus(self.data, s.dapt, s.dapt_text)
+            _write_curve(folder, adapt(s.student, texts, hyper, seed, folder / "model", folder / SCRATCH))
+
+        return artefact(self.root, "adapted", self.key("adapted", seed=seed), make) / "model"
+
     def student(self, training: str, seed: int) -> Path:
         """Folder of a trained student, a model that plain ``transformers`` loads."""
 
@@ -288,7 +312,8 @@ class Experiment:
             tokenizer = load_tokenizer(s.student)
             pairs = self.training_pairs(TRAININGS[training], lambda text: len(tokenizer.tokenize(text)))
             hyper = Hyperparameters(s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens)
-            curve = train_student(s.student, pairs, hyper, seed, folder / "model", folder / SCRATCH)
+            base = s.student if s.dapt == "none" else str(self.adapted(seed))
+            curve = train_student(base, pairs, hyper, seed, folder / "model", folder / SCRATCH)
             write_json(folder / "curve.json", curve)
 
         return artefact(self.root, "student", self.key("student", training=training, seed=seed), make) / "model"

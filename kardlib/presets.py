@@ -40,6 +40,8 @@ class Settings(BaseModel):
         tau1, tau2: temperatures of Q and of P in Eq. 3.
         pool: candidates sampled from the union at each reranker step.
         seeds: one student of each kind, and one reranker, is trained for each.
+        dapt: text that the student is adapted to before it is trained (Fig. 3); ``dapt_text`` is a file or folder with
+            the related text of a set that is not generated.
         share: of the training questions that are used, chosen by a hash of their ids (Fig. 4a).
         world: seed of the mini world; ``inventory`` tells which names it draws on.
     """
@@ -75,6 +77,10 @@ class Settings(BaseModel):
     reranker_lr: float = Field(gt=0)
     reranker_epochs: int = Field(ge=1)
     reranker_batch: int = Field(ge=1)
+    dapt: Literal["none", "knowledge base", "related"] = "none"
+    dapt_text: str = ""
+    dapt_lr: float = Field(default=1e-4, gt=0)
+    dapt_epochs: int = Field(default=1, ge=1)
     share: float = Field(default=1.0, gt=0, le=1)
     world: int = 1
     inventory: Literal["development", "reported"] = "reported"
@@ -92,7 +98,7 @@ class Settings(BaseModel):
     def changed(self) -> dict[str, Any]:
         """What is not as the preset has it, data folder and seeds aside."""
         usual = Settings(preset=self.preset, **usual_values(self.preset, self.dataset))
-        names = set(type(self).model_fields) - {"preset", "dataset", "data_dir", "seeds"}
+        names = set(type(self).model_fields) - {"preset", "dataset", "data_dir", "dapt_text", "seeds"}
         return {n: getattr(self, n) for n in sorted(names) if getattr(self, n) != getattr(usual, n)}
 
 
@@ -153,8 +159,9 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
     usual = usual_values(preset, given.get("dataset", PRESETS[preset]["dataset"]))
     if not given.get("data_dir") and usual["dataset"] not in MINI_SETS:
         given["data_dir"] = os.environ.get("KARD_DATA", "")
-    if given.get("data_dir"):  # a notebook's kernel may run in another folder
-        given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
+    for folder in ("data_dir", "dapt_text"):
+        if given.get(folder):  # a notebook's kernel may run in another folder
+            given[folder] = str(Path(given[folder]).expanduser().resolve())
     try:
         return Settings(**{"preset": preset, **usual, **given})
     except ValidationError as error:

@@ -103,6 +103,11 @@ STUDIES: dict[str, Study] = {
             {"Fine-tuning": "Fine-tuning", "KARD": "KARD (Reranker)"},
             {f", {round(100 * share)}% of train": {"share": share} for share in (0.01, 0.25, 1.0)}, all_seeds=True,
         ),
+        Study(
+            "Fig 3", "further training on text first (DAPT)", ("medqa",), ("base",), _RD | _RERANKER,
+            {", DAPT=none": {}, ", DAPT=PubMed abstracts": {"dapt": "related"},
+             ", DAPT=MedWiki": {"dapt": "knowledge base"}},
+        ),
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from .scoring import accuracy
 from .studies import Cell
 from .tables import accuracy_row, keep_predictions
 
-STAGES = ("preparing", "pooling", "training", "reranking", "answering")
+STAGES = ("preparing", "pooling and adapting", "training", "reranking", "answering")
 """Jobs of one stage do not need each other."""
 
 
@@ -30,12 +30,14 @@ def _jobs(cell: Cell) -> list[tuple[str, Job]]:
     row, settings = method(cell.method), cell.settings
     jobs = [("preparing", Job("verdicts" if settings.filter else "rationales"))]
     if row.test_query == "reranker":
-        jobs.append(("pooling", Job("pools")))
+        jobs.append(("pooling and adapting", Job("pools")))
     if row.oracle:
         jobs.append(("preparing", Job("rationales", {"show_gold": False})))
     for seed in cell.seeds:
         if row.test_query == "reranker":
             jobs += [("training", Job("reranker", {"seed": seed})), ("reranking", Job("reranked", {"seed": seed}))]
+        if row.training and settings.dapt != "none":
+            jobs.append(("pooling and adapting", Job("adapted", {"seed": seed})))
         if row.training:
             jobs.append(("training", Job("student", {"training": training_name(row), "seed": seed})))
         jobs.append(("answering", Job("predictions", {"name": row.name, "seed": seed})))

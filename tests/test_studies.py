@@ -89,7 +89,7 @@ def test_cells_are_made_once_and_what_they_share_is_shared(small: list[Cell], tm
 
 def test_stages_are_in_the_order_of_need(small: list[Cell]) -> None:
     stages = stages_of(small)
-    assert list(stages) == ["preparing", "pooling", "training", "reranking", "answering"]
+    assert list(stages) == ["preparing", "pooling and adapting", "training", "reranking", "answering"]
     assert {job.step for _, job in stages["training"]} == {"reranker", "student"}
 
 
