@@ -112,7 +112,7 @@ def _demo(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
-    from .demo import run_plans
+    from .demo import conclude, run_plans
     from .notebook_params import all_notebooks, find_notebook, plan_run, plan_runs
 
     given = given_parameters(options)
@@ -123,7 +123,9 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         plans = plan_runs(paths, given)
     else:
         plans = [plan_run(find_notebook(options.notebook), given)]
-    run_plans(plans, options.again)
+    outcomes = run_plans(plans, options.again)
+    if options.notebook == "all":
+        conclude(outcomes)
     return 0
 
 

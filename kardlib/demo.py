@@ -15,7 +15,7 @@ from .runs import RECORD, input_hashes, read_record, run_folder
 MAIN_PATH = ("02", "03", "04", "05", "06")
 COST = {
     "mini": "about 15 minutes on two cores, 2 GB of memory, 100 MB of disk; no network, no GPU",
-    "laptop": "about 40 minutes on two cores, 4 GB of memory, 1 GB of disk; real data (KARD_DATA or -p data_dir=)",
+    "laptop": "about 25 minutes on two cores, 4 GB of memory, 1 GB of disk; real data (KARD_DATA or -p data_dir=)",
     "paper": "days on one large GPU, 100 GB of disk; real data and models from the hub",
 }
 Say = Callable[[str], None]
@@ -59,9 +59,13 @@ def demo(given: dict[str, str], again: bool = False, say: Say = print) -> None:
     done = sum(_finished(plan) for plan in plans)
     say(f"KARD, preset {plans[0].settings.preset}: {COST[plans[0].settings.preset]}.")
     say(f"{done} of {len(plans)} notebooks are finished already. Ctrl-C stops; the same command goes on from there.")
-    outcomes = run_plans(plans, again, say)
+    conclude(run_plans(plans, again, say), say)
+
+
+def conclude(outcomes: Sequence[Outcome], say: Say = print) -> None:
+    """The tables of finished runs, then where executed notebooks, figures and raw predictions lie."""
     say("")
-    say(table_of(outcomes[-1:]))
+    say(table_of(outcomes[::-1]))  # the main table first
     say("")
     for line in whereabouts(outcomes):
         say(line)

@@ -10,11 +10,12 @@ from .dataset import DataSet
 from .errors import KardError
 from .mini import make_mini
 from .own_data import read_own
-from .presets import MINI_SETS, SPLIT_SIZES, Settings
+from .presets import MINI_SETS, MODELS_DIR, SPLIT_SIZES, Settings
 from .published_sets import MEDQA_TRAIN, fetch_openbookqa, medquad_folder, read_medqa, read_openbookqa, read_strategyqa
 from .splits import cut, hold_out_dev, in_dev
 
 __all__ = ["in_dev", "read_dataset"]
+TOY = "{} has never seen ordinary English: its answers to real questions are near chance, whatever the method"
 
 _READERS: dict[str, tuple[Callable[[Path], DataSet], tuple[str, ...]]] = {
     "openbookqa": (read_openbookqa, ("train_complete.jsonl",)),
@@ -53,6 +54,8 @@ def _published(settings: Settings) -> DataSet:
     if not data.dev:
         train, dev = hold_out_dev(data.train)
         data = replace(data, train=train, dev=dev)
+    if (MODELS_DIR / settings.student).is_dir():
+        data = replace(data, notes=[*data.notes, TOY.format(settings.student)])
     return _smoke(data) if settings.size == "smoke" else data
 
 

@@ -178,6 +178,9 @@ def test_demo_tells_the_cost_first_and_then_where_everything_is(
     assert main(["demo"]) == 0
     assert "5 of 5" in capsys.readouterr().out and len(kernels(root)) == 5
     assert main(["demo", "-p", "kk=1"]) == 2
+    (tmp_path / "notebooks" / "07_off_the_path.ipynb").unlink()
+    assert main(["run", "all"]) == 0
+    assert "KARD (BM25)" in capsys.readouterr().out, "it ends with the tables too"
 
 
 def test_demo_misses_no_notebook_silently(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from kardlib.errors import KardError
 from kardlib.presets import SPLIT_SIZES, resolve
 from kardlib.prompts import build_prompt, query_of
 from kardlib.published_sets import paragraphs
-from kardlib.readers import in_dev, read_dataset
+from kardlib.readers import TOY, in_dev, read_dataset
 from kardlib.records import Question
 from kardlib.splits import hold_out_dev
 
@@ -116,6 +116,13 @@ def test_mini_set_keeps_its_world_under_smoke() -> None:
     assert sizes == SPLIT_SIZES["smoke"]
     assert data.mini is not None and data.passages is data.mini.passages and len(data.passages) > 3000
     assert (data.name, data.paper_name, data.test_split) == ("mini-medqa", "MedQA-USMLE", "test")
+
+
+def test_a_shipped_student_on_real_questions_is_called_a_toy(own: Path) -> None:
+    toy = read_dataset(resolve("laptop", dataset="own", data_dir=str(own)))
+    other = read_dataset(resolve("laptop", dataset="own", data_dir=str(own), student="google/flan-t5-base"))
+    assert [note for note in toy.notes if note not in other.notes] == [TOY.format("mini-t5-base")]
+    assert not any("ordinary English" in note for note in read_dataset(resolve("mini", size="smoke")).notes)
 
 
 @pytest.mark.parametrize("answer", [1, "B", " b ", "two"])
