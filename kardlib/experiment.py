@@ -18,13 +18,12 @@ from .dataset import DataSet
 from .errors import KardError
 from .filter import Filtered, filter_rationales
 from .methods import TRAININGS, Method, Training, method
-from .models import locate
 from .pairs import Item, training_pairs
 from .presets import SPLIT_SIZES, Settings, runs_root
 from .prompts import Pair, query_of
 from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
-from .runs import input_hashes
+from .runs import input_hashes, model_folder
 from .sources import code
 from .store import SCRATCH, artefact, artefact_folder, atomic_write, fingerprint, hash_file
 from .teacher import make_teacher
@@ -89,8 +88,9 @@ class Experiment:
         key = {"step": step, "code": code(_CODE[step]), **extra}
         key |= {name: values[name] for name in fields}
         for name in ("student", "encoder"):
-            if name in key and Path(locate(key[name])).is_dir():
-                key[name] = [Path(key[name]).name, hash_file(Path(locate(key[name])))]
+            folder = model_folder(key[name]) if name in key else None
+            if folder is not None:
+                key[name] = [Path(key[name]).name, hash_file(folder)]
         return key
 
     def key(self, step: str, **arguments: Any) -> dict[str, Any]:
