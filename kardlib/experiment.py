@@ -46,6 +46,11 @@ _RERANKER = (
 _STUDENT = ("student", "student_lr", "student_epochs", "student_batch", "source_tokens", "target_tokens")
 
 
+def step_code(step: str) -> str | None:
+    """Hash of the code that a step runs now; None for a step that is not known."""
+    return code(_CODE[step]) if step in _CODE else None
+
+
 class Experiment:
     """One data set under one choice of settings; its methods make artefacts or load them.
 
