@@ -243,4 +243,7 @@ def clean(
 def _agrees(ask: Callable[[str], str] | None) -> bool:
     if ask is None:
         raise KardError("clean: nobody can be asked here; --yes removes without asking, --dry-run only shows")
-    return ask("Remove all this? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return ask("Remove all this? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

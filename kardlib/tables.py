@@ -73,7 +73,7 @@ def main_jobs(experiment: Experiment, decodings: Sequence[str] = ("greedy",)) ->
 
 
 def make_main_table(experiment: Experiment, decodings: Sequence[str] = ("greedy",)) -> None:
-    """Train and predict whatever the main table still lacks; a model whose answers are all there is not trained again."""
+    """Train and predict whatever the main table still lacks; a model that nothing missing needs is not trained."""
     settings = experiment.settings
     ranking = [Job("reranked", {"seed": seed}) for seed in settings.seeds]
     answering = main_jobs(experiment, decodings)
