@@ -67,6 +67,11 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
     report = add("report", _report, "tables from the records of finished runs")
     report.add_argument("--format", choices=("text", "json", "html"), default="text")
     report.add_argument("folders", nargs="*", metavar="DIR", help="run folders, or folders above them")
+    diff = add("diff", _diff, "two runs: parameters, provenance, rows and answers that differ")
+    diff.add_argument("runs", nargs=2, metavar="RUN", help="run folder, id, or notebook (its latest run)")
+    diff.add_argument("--format", choices=("text", "json"), default="text")
+    _experiment_options(add("plan", _plan, "cells of the main table: what is made, what the rest costs; makes nothing"))
+    _clean_options(add("clean", _clean, "free the space of artefacts; alone it only shows what there is"))
     add("test", _test, "all tests; further arguments go to pytest's unit tests").set_defaults(passes_on=True)
     add("doctor", _doctor, "is the installation sound?")
     add("lab", _lab, "JupyterLab on the notebooks; further arguments go to it").set_defaults(passes_on=True)
@@ -77,11 +82,24 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
+    _experiment_options(parser)
+    parser.add_argument("--again", action="store_true", help="run finished notebooks again (artefacts stay cached)")
+
+
+def _clean_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kind", dest="kinds", action="append", default=[], metavar="KIND",
+                        help="remove these: a step's name, checkpoints (models that no row needs) or leftovers (of "
+                        "killed steps); may be repeated")  # fmt: skip
+    parser.add_argument("--unused", action="store_true", help="remove only what other code has made, of any kind")
+    parser.add_argument("--dry-run", action="store_true", help="show what would go, remove nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", help="mini (the default), laptop or paper")
     parser.add_argument("--dataset", help="the data set instead of the preset's")
     parser.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
                         help="a parameter of the notebook (kard params lists them); may be repeated")  # fmt: skip
-    parser.add_argument("--again", action="store_true", help="run finished notebooks again (artefacts stay cached)")
 
 
 def given_parameters(options: argparse.Namespace) -> dict[str, str]:
@@ -149,6 +167,31 @@ def _report(options: argparse.Namespace, rest: list[str]) -> int:
     from .report import find_records, render
 
     print(render(find_records([Path(folder) for folder in options.folders]), options.format))
+    return 0
+
+
+def _diff(options: argparse.Namespace, rest: list[str]) -> int:
+    from .run_diff import diff_runs, find_run, page
+
+    diff = diff_runs(*(find_run(name) for name in options.runs))
+    print(diff.model_dump_json(indent=1) if options.format == "json" else page(diff))
+    return 0
+
+
+def _plan(options: argparse.Namespace, rest: list[str]) -> int:
+    from .notebook_params import find_notebook, plan_run
+    from .plan import plan
+
+    asked = plan_run(find_notebook("06"), given_parameters(options))
+    print(plan(asked.settings, ("greedy", "vote5") if asked.extra.get("vote") else ("greedy",)))
+    return 0
+
+
+def _clean(options: argparse.Namespace, rest: list[str]) -> int:
+    from .clean import clean
+
+    ask = input if sys.stdin is not None and sys.stdin.isatty() else None
+    clean(options.kinds, options.unused, options.dry_run, options.yes, ask=ask)
     return 0
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .errors import KardError
-from .presets import Settings
+from .presets import Settings, runs_root
 
 MOST_WORKERS = 8
 
@@ -140,7 +140,7 @@ def run_job(settings: dict[str, Any], job: Job) -> None:
     resolved = Settings(**settings)
     if not torch.cuda.is_available():
         torch.set_num_threads(threads(resolved))
-    key = resolved.model_dump_json()
+    key = f"{runs_root()} {resolved.model_dump_json()}"
     if key not in _experiments:
         for old in list(_experiments)[: max(0, len(_experiments) + 1 - _KEPT)]:
             del _experiments[old]

@@ -13,7 +13,8 @@ from .prompts import ANSWER_MARK, parse_answer, split_generation
 from .records import Prediction, Question
 
 if TYPE_CHECKING:
-    from .experiment import Experiment, Split
+    from .experiment import Experiment
+    from .keys import Split
 
 
 Passages = dict[str, tuple[str, ...]]

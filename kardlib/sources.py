@@ -18,7 +18,7 @@ SOURCES: dict[str, str] = {
 }
 """Text of each module by its name."""
 # These say where things are kept and how they are called, and change no number. Settings are in every key themselves.
-_NO_NUMBERS = {"errors", "experiment", "presets", "runs", "sources", "store"}
+_NO_NUMBERS = {"errors", "experiment", "keys", "presets", "runs", "sources", "store"}
 
 
 @cache

@@ -5,53 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .experiment import Experiment, training_name
+from .experiment import Experiment
 from .jobs import Job, Work, run_work
+from .keys import Keys
 from .methods import method
 from .runs import ResultRow
 from .scoring import accuracy
+from .steps import missing
 from .studies import Cell
 from .tables import accuracy_row, keep_predictions
 
-STAGES = ("preparing", "pooling and adapting", "training", "reranking", "answering")
-"""Jobs of one stage do not need each other."""
+STAGES: dict[str, tuple[str, ...]] = {
+    "asking the teacher": ("rationales",),
+    "filtering": ("verdicts",),
+    "pooling, adapting": ("pools", "adapted"),
+    "training": ("reranker", "student"),
+    "reranking": ("reranked",),
+    "answering": ("predictions",),
+}
+"""The steps of each stage. They do not need each other; whatever they need is made at an earlier stage."""
 
 
-def stages_of(cells: Sequence[Cell]) -> dict[str, list[Work]]:
-    """All jobs of some cells, stage by stage; jobs that cells share come more than once and are made once."""
-    stages: dict[str, list[Work]] = {name: [] for name in STAGES}
+def work_of(cells: Sequence[Cell]) -> dict[str, list[Work]]:
+    """What is still to be made for some cells, by stage, each artefact once."""
+    found: dict[Path, Work] = {}
     for cell in cells:
-        for stage, job in _jobs(cell):
-            stages[stage].append((cell.settings, job))
-    return stages
-
-
-def _jobs(cell: Cell) -> list[tuple[str, Job]]:
-    row, settings = method(cell.method), cell.settings
-    jobs = [("preparing", Job("verdicts" if settings.filter else "rationales"))]
-    if row.test_query == "reranker":
-        jobs.append(("pooling and adapting", Job("pools")))
-    if row.oracle:
-        jobs.append(("preparing", Job("rationales", {"show_gold": False})))
-    for seed in cell.seeds:
-        if row.test_query == "reranker":
-            jobs += [("training", Job("reranker", {"seed": seed})), ("reranking", Job("reranked", {"seed": seed}))]
-        if row.training and settings.dapt != "none":
-            jobs.append(("pooling and adapting", Job("adapted", {"seed": seed})))
-        if row.training:
-            jobs.append(("training", Job("student", {"training": training_name(row), "seed": seed})))
-        jobs.append(("answering", Job("predictions", {"name": row.name, "seed": seed})))
-    return jobs
+        asked = [Job("predictions", {"name": cell.method, "seed": seed}) for seed in cell.seeds]
+        for folder, job in missing(Keys(cell.settings), asked).items():
+            found.setdefault(folder, (cell.settings, job))
+    return {stage: [work for work in found.values() if work[1].step in steps] for stage, steps in STAGES.items()}
 
 
 def make_cells(cells: Sequence[Cell]) -> None:
-    """Make whatever the cells still lack, each artefact once, as many at a time as there are cores."""
-    for stage, work in stages_of(cells).items():
+    """Make whatever the cells still lack, as many artefacts at a time as there are cores."""
+    for stage, work in work_of(cells).items():
         run_work(work, stage)
 
 
 def cell_rows(cells: Sequence[Cell], folder: Path | None = None) -> list[ResultRow]:
-    """One row a cell, under the name that the paper's table has for it; scored answers first, then as written.
+    """The rows of the cells, under the names that the paper's table has; scored answers first, then as written.
 
     Args:
         folder: of the run; raw predictions of all seeds are written below it.

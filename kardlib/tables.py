@@ -17,6 +17,7 @@ from .presets import Settings
 from .records import Prediction, write_jsonl
 from .runs import ResultRow
 from .scoring import Score, accuracy, difference, hits, outcomes, score
+from .steps import missing
 
 HITS = (1, 3, 5, 10)
 # Who plays whom: the paper uses Flan-T5 on MedQA and T5 on the other two sets.
@@ -71,12 +72,16 @@ def main_jobs(experiment: Experiment, decodings: Sequence[str] = ("greedy",)) ->
 
 
 def make_main_table(experiment: Experiment, decodings: Sequence[str] = ("greedy",)) -> None:
-    """Train and predict whatever the main table still lacks."""
+    """Train and predict whatever the main table still lacks; a model that nothing missing needs is not trained."""
     settings = experiment.settings
+    ranking = [Job("reranked", {"seed": seed}) for seed in settings.seeds]
+    answering = main_jobs(experiment, decodings)
     prepare(experiment)
-    run_jobs(settings, training_jobs(experiment), "training")
-    run_jobs(settings, [Job("reranked", {"seed": seed}) for seed in settings.seeds], "reranking")
-    run_jobs(settings, main_jobs(experiment, decodings), "answering")
+    lacking = missing(experiment, [*ranking, *answering])
+    training = [job for job in training_jobs(experiment) if experiment.folder(job.step, **job.arguments) in lacking]
+    run_jobs(settings, training, "training")
+    run_jobs(settings, ranking, "reranking")
+    run_jobs(settings, answering, "answering")
 
 
 def prepare(experiment: Experiment) -> None:

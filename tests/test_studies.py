@@ -12,8 +12,9 @@ from kardlib.methods import METHODS
 from kardlib.presets import resolve
 from kardlib.readers import read_dataset
 from kardlib.report import paper_numbers
+from kardlib.steps import behind
 from kardlib.studies import STUDENTS, STUDIES, Cell, cells_of
-from kardlib.study_run import cell_rows, make_cells, stages_of
+from kardlib.study_run import STAGES, cell_rows, make_cells, work_of
 from kardlib.tables import paper_student
 
 
@@ -87,10 +88,17 @@ def test_cells_are_made_once_and_what_they_share_is_shared(small: list[Cell], tm
     assert len({row.predictions for row in rows}) == len(small), "each cell keeps its own predictions"
 
 
-def test_stages_are_in_the_order_of_need(small: list[Cell]) -> None:
-    stages = stages_of(small)
-    assert list(stages) == ["preparing", "pooling and adapting", "training", "reranking", "answering"]
-    assert {job.step for _, job in stages["training"]} == {"reranker", "student"}
+def test_work_is_listed_once_and_in_the_order_of_need(small: list[Cell]) -> None:
+    work = work_of(small)
+    steps = {stage: sorted(job.step for _, job in jobs) for stage, jobs in work.items() if jobs}
+    assert steps["training"] == ["reranker", "student", "student"] and steps["reranking"] == ["reranked"]
+    assert len(steps["answering"]) == len(small)
+    for stage, jobs in work.items():
+        for settings, job in jobs:
+            later = [name for name in STAGES if list(STAGES).index(name) >= list(STAGES).index(stage)]
+            assert not {b.step for b in behind(job, settings)} & {step for name in later for step in STAGES[name]}
+    make_cells(small)
+    assert not any(work_of(small).values())
 
 
 def test_a_smaller_kappa_star_is_looked_up_among_the_widest(small: list[Cell]) -> None:

@@ -1,0 +1,133 @@
+"""Keys: what each step's artefact depends on.
+
+The settings that the step reads, the hash of the code that it runs, and the keys of the steps before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from .methods import TRAININGS, method, training_name
+from .presets import SPLIT_SIZES, Settings, runs_root
+from .runs import input_hashes, model_folder
+from .sources import code
+from .store import artefact_folder, fingerprint, hash_file
+
+Split = Literal["dev", "test"]
+_CODE: dict[str, tuple[str, ...]] = {
+    "rationales": ("teacher", "readers"),
+    "verdicts": ("filter", "generate"),
+    "pools": ("candidates",),
+    "reranker": ("reranker",),
+    "reranked": ("reranker", "candidates"),
+    "adapted": ("dapt",),
+    "student": ("student", "pairs"),
+    "predictions": ("predict", "candidates"),
+}
+"""The modules that each step's result depends on; with each comes all that it imports."""
+WIDTH = 100
+"""Candidates of a test question that a reranker reads at least: the paper's largest kappa*."""
+_DATA = ("dataset", "size", "sizes", "share", "world", "inventory")
+_RERANKER = (
+    "encoder", "reranker_form", "tau1", "tau2", "pool", "reranker_lr", "reranker_epochs", "reranker_batch",
+)  # fmt: skip
+_ADAPTED = ("student", "dapt", "dapt_lr", "dapt_epochs", "student_batch", "source_tokens")
+_STUDENT = ("student", "student_lr", "student_epochs", "student_batch", "source_tokens", "target_tokens")
+
+
+def step_code(step: str) -> str | None:
+    """Hash of the code that a step runs now; None for a step that is not known."""
+    return code(_CODE[step]) if step in _CODE else None
+
+
+class Keys:
+    """The keys of one data set under one choice of settings.
+
+    Args:
+        settings: resolved; see :func:`kardlib.presets.resolve`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.root = runs_root() / "artefacts"
+
+    @cached_property
+    def _inputs(self) -> dict[str, str]:
+        hashes = input_hashes(self.settings)
+        return {name: value for name, value in hashes.items() if name.startswith("data ")}
+
+    def _key(self, step: str, fields: Iterable[str] = (), **extra: Any) -> dict[str, Any]:
+        values = self.settings.model_dump(mode="json") | {"sizes": SPLIT_SIZES[self.settings.size]}
+        key = {"step": step, "code": code(_CODE[step]), **extra}
+        key |= {name: values[name] for name in fields}
+        for name in ("student", "encoder", "reader"):
+            folder = model_folder(key[name]) if name in key else None
+            if folder is not None:
+                key[name] = [Path(key[name]).name, hash_file(folder)]
+        return key
+
+    def key(self, step: str, **arguments: Any) -> dict[str, Any]:
+        """What the artefact of a step depends on, as a JSON-like dictionary."""
+        return getattr(self, f"_key_{step}")(**arguments)
+
+    def has(self, step: str, **arguments: Any) -> bool:
+        """Whether the artefact of a step is finished."""
+        folder = artefact_folder(self.root, step, self.key(step, **arguments))
+        return (folder / "key.json").exists()
+
+    def folder(self, step: str, **arguments: Any) -> Path:
+        """Where the artefact of a step is, or would be."""
+        return artefact_folder(self.root, step, self.key(step, **arguments))
+
+    def _key_rationales(self, show_gold: bool = True) -> dict[str, Any]:
+        fields = (*_DATA, "teacher", *(("l",) if show_gold else ()))
+        return self._key("rationales", fields, inputs=self._inputs, show_gold=show_gold)
+
+    def _key_verdicts(self) -> dict[str, Any]:
+        return self._key("verdicts", ("reader", "source_tokens"), after=fingerprint(self.key("rationales")))
+
+    def _kept(self) -> str:
+        step = "verdicts" if self.settings.filter else "rationales"
+        return f"{self.settings.filter} {fingerprint(self.key(step))}"
+
+    def _key_pools(self) -> dict[str, Any]:
+        return self._key("pools", ("kappa1", "kappa2"), after=self._kept())
+
+    def _key_reranker(self, seed: int) -> dict[str, Any]:
+        return self._key("reranker", _RERANKER, seed=seed, after=fingerprint(self.key("pools")))
+
+    def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:
+        extra = {"seed": seed, "split": split, "after": fingerprint(self.key("reranker", seed=seed))}
+        return self._key("reranked", width=max(WIDTH, self.settings.kappa_star), **extra)
+
+    def _key_student(self, training: str, seed: int) -> dict[str, Any]:
+        reads = ("k",) if TRAININGS[training].query != "none" else ()
+        extra = {"training": training, "seed": seed, "after": self._kept()}
+        if self.settings.dapt != "none":
+            extra["adapted"] = fingerprint(self.key("adapted", seed=seed))
+        return self._key("student", (*_STUDENT, *reads), **extra)
+
+    def _key_adapted(self, seed: int) -> dict[str, Any]:
+        text = Path(self.settings.dapt_text)
+        extra = {"text": hash_file(text)} if self.settings.dapt_text and text.exists() else {}
+        return self._key("adapted", (*_DATA, *_ADAPTED), seed=seed, inputs=self._inputs, **extra)
+
+    def _key_predictions(self, name: str, seed: int, decoding: str = "greedy", split: Split = "test") -> dict[str, Any]:
+        row = method(name)
+        fields: tuple[str, ...] = ("source_tokens", "target_tokens", *(("k",) if row.test_query != "none" else ()))
+        fields += ("answers",) if decoding == "greedy" else ()
+        extra = {"method": name, "seed": seed, "decoding": decoding, "split": split}
+        if row.training is None:
+            fields += ("student", *(("shots",) if row.examples else ()))
+            extra |= {"after": self._kept() if row.examples else self.key("rationales")}
+        else:
+            extra |= {"after": fingerprint(self.key("student", training=training_name(row), seed=seed))}
+        if row.test_query == "reranker":
+            fields += ("kappa_star",)
+            extra |= {"ranked": fingerprint(self.key("reranked", seed=seed, split=split))}
+        if row.oracle:
+            extra |= {"oracle": fingerprint(self.key("rationales", show_gold=False))}
+        return self._key("predictions", fields, **extra)

@@ -1,0 +1,204 @@
+"""``kard plan``: the cells of the tables, what of them is made, and what the rest will cost. It makes nothing.
+
+A table is a function from settings to cells, listed in ``TABLES``; a further table is one more entry there. What two
+tables share has one folder and counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .experiment import Experiment
+from .jobs import Job
+from .plain_text import columns, size_text, time_text
+from .presets import Settings
+from .steps import missing
+from .store import artefact_folder
+from .stored import Key, Stored, Times, stored
+from .tables import main_jobs, training_jobs
+
+State = Literal["cached", "to do", "not needed"]
+TRAINED = ("reranker", "student")
+"""Steps that are wanted for what is made with them alone."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One step of one table.
+
+    Attributes:
+        table: name of the table in ``TABLES``.
+        method: row of the table, or the training or the step where several rows share it.
+        settings: resolved; all that the step depends on but ``job``.
+        seed: None where no seed is part of the step.
+        job: makes it.
+    """
+
+    table: str
+    method: str
+    settings: Settings
+    seed: int | None
+    job: Job
+
+    @property
+    def dataset(self) -> str:
+        return self.settings.dataset
+
+    @property
+    def student(self) -> str:
+        return Path(self.settings.student).name
+
+
+def cells_of(table: str, settings: Settings, jobs: Iterable[Job]) -> list[Cell]:
+    """Jobs of one experiment as cells of a table."""
+    cells = []
+    for job in jobs:
+        name = job.arguments.get("name") or job.arguments.get("training") or job.step
+        if job.arguments.get("decoding", "greedy") != "greedy":
+            name += f", {job.arguments['decoding']}"
+        if not job.arguments.get("show_gold", True):
+            name += ", of test"
+        cells.append(Cell(table, name, settings, job.arguments.get("seed"), job))
+    return cells
+
+
+def main_cells(settings: Settings, decodings: Sequence[str] = ("greedy",)) -> list[Cell]:
+    """Cells of the main table and of hits@k, with the steps behind them in the order of their making."""
+    experiment = Experiment(settings)
+    jobs = [Job("rationales"), Job("rationales", {"show_gold": False})]
+    jobs += [Job("verdicts")] if settings.filter else []
+    jobs += [Job("pools"), *training_jobs(experiment)]
+    jobs += [Job("reranked", {"seed": seed}) for seed in settings.seeds]
+    return cells_of("main", settings, [*jobs, *main_jobs(experiment, decodings)])
+
+
+TABLES: dict[str, Callable[[Settings, Sequence[str]], list[Cell]]] = {"main": main_cells}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell and how it stands.
+
+    Attributes:
+        state: ``not needed`` is a student or reranker that is not there, and all that it is for is.
+        bytes: what it takes on disk; 0 where it is not made.
+        seconds: expected for what is to do; None where nothing like it is finished.
+        close: the expectation rests on the same work, only the seed or the code being others.
+    """
+
+    cell: Cell
+    folder: Path
+    state: State
+    bytes: int
+    seconds: float | None
+    close: bool
+
+
+def planned(cells: Sequence[Cell]) -> list[Planned]:
+    """How every cell stands; a cell that comes again, in this or another table, is left out."""
+    experiments = {cell.settings: Experiment(cell.settings) for cell in cells}
+    found: dict[Path, Cell] = {}
+    keys: dict[str, Key] = {}
+    for cell in cells:
+        experiment = experiments[cell.settings]
+        key = experiment.key(cell.job.step, **cell.job.arguments)
+        folder = artefact_folder(experiment.root, cell.job.step, key)
+        found.setdefault(folder, cell)
+        keys[folder.name] = key
+    wanted: set[Path] = set()
+    for settings, experiment in experiments.items():
+        jobs = [cell.job for cell in cells if cell.settings == settings and cell.job.step not in TRAINED]
+        wanted |= set(missing(experiment, jobs))
+    made = stored(next(iter(experiments.values())).root) if experiments else []
+    times, on_disk = Times(made, keys), {artefact.folder: artefact for artefact in made}
+    return [
+        _standing(cell, folder, keys[folder.name], folder in wanted, on_disk.get(folder), times)
+        for folder, cell in found.items()
+    ]
+
+
+def _standing(cell: Cell, folder: Path, key: Key, wanted: bool, made: Stored | None, times: Times) -> Planned:
+    if made is not None:
+        return Planned(cell, folder, "cached", made.bytes, None, False)
+    if not wanted:
+        return Planned(cell, folder, "not needed", 0, None, False)
+    seconds, close = times.estimate(key) or (None, False)
+    return Planned(cell, folder, "to do", 0, seconds, close)
+
+
+def plan(settings: Settings, decodings: Sequence[str] = ("greedy",)) -> str:
+    """One page: totals by step, then every row of every table seed by seed.
+
+    Args:
+        settings: of the experiment that is asked about.
+        decodings: how the main table's answers are decoded.
+    """
+    rows = planned([cell for make in TABLES.values() for cell in make(settings, decodings)])
+    lines = [_title(settings), "", *_totals(rows), "", *_cells(rows, settings), "", *_legend(rows)]
+    return "\n".join(lines)
+
+
+def _title(settings: Settings) -> str:
+    changed = "".join(f", {name} = {value}" for name, value in settings.changed().items() if name != "student")
+    student = Path(settings.student).name
+    return f"Plan: preset {settings.preset}, data set {settings.dataset}, student {student}{changed}"
+
+
+def _totals(rows: Sequence[Planned]) -> list[str]:
+    steps = dict.fromkeys(row.cell.job.step for row in rows)
+    groups = {step: [row for row in rows if row.cell.job.step == step] for step in steps}
+    head = ("step", "cells", "cached", "to do", "not needed", "on disk", "time to do")
+    lines = [head, *(_total(step, group) for step, group in groups.items()), _total("all", rows)]
+    return columns(lines, right=range(1, len(head)))
+
+
+def _total(name: str, rows: Sequence[Planned]) -> tuple[str, ...]:
+    count = [str(sum(row.state == state for row in rows)) for state in ("cached", "to do", "not needed")]
+    disk = size_text(sum(row.bytes for row in rows))
+    return name, str(len(rows)), *count, disk, _time([row for row in rows if row.state == "to do"])
+
+
+def _time(rows: Sequence[Planned]) -> str:
+    if not rows:
+        return "-"
+    known = [row.seconds for row in rows if row.seconds is not None]
+    if not known:
+        return "not known yet"
+    unknown = f" + {len(rows) - len(known)} not known" if len(known) < len(rows) else ""
+    return ("" if all(row.close for row in rows) else "~ ") + time_text(sum(known)) + unknown
+
+
+def _cells(rows: Sequence[Planned], asked: Settings) -> list[str]:
+    groups: dict[tuple[str, ...], list[Planned]] = {}
+    for row in rows:
+        cell = row.cell
+        about = (cell.table, cell.dataset, cell.job.step, cell.method, _otherwise(cell.settings, asked))
+        groups.setdefault(about, []).append(row)
+    head = ("table", "data set", "step", "method", "settings", "seeds")
+    lines = [head, *((*about, _by_state(group)) for about, group in groups.items())]
+    kept = [i for i in range(len(head)) if any(line[i] for line in lines[1:])]
+    return columns([tuple(line[i] for i in kept) for line in lines])
+
+
+def _otherwise(settings: Settings, asked: Settings) -> str:
+    """Settings of a cell that are not those asked about, as ``name=value``."""
+    given, usual = settings.model_dump(), asked.model_dump()
+    return " ".join(f"{n}={v}" for n, v in given.items() if v != usual[n] and n not in ("dataset", "data_dir"))
+
+
+def _by_state(rows: Sequence[Planned]) -> str:
+    states: dict[str, list[str]] = {}
+    for row in rows:
+        states.setdefault(row.state, []).append("" if row.cell.seed is None else str(row.cell.seed))
+    return "; ".join(f"{state} {', '.join(seeds)}".strip() for state, seeds in states.items())
+
+
+def _legend(rows: Sequence[Planned]) -> list[str]:
+    lines = ["time to do: of one step after the other; as many run side by side as there are cores (KARD_WORKERS)."]
+    lines += ["It is the median of finished steps that are like it; ~: on the same data with other settings."]
+    if any(row.state == "not needed" for row in rows):
+        lines += ["not needed: a student or reranker that was removed, and whose answers or rankings are all there."]
+    return [*lines, f"artefacts: {rows[0].folder.parent.parent}"]

@@ -1,0 +1,52 @@
+"""Which steps a step is made from, and so what is still to be made for a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .jobs import Job
+from .keys import Keys
+from .methods import method, training_name
+from .presets import Settings
+from .stored import KEY
+
+
+def behind(job: Job, settings: Settings) -> list[Job]:
+    """The steps that a step reads itself; none for a step that is not known here."""
+    kept = Job("verdicts") if settings.filter else Job("rationales")
+    if job.step == "verdicts":
+        return [Job("rationales")]
+    if job.step == "student" and settings.dapt != "none":
+        return [kept, Job("adapted", {"seed": job.arguments["seed"]})]
+    if job.step in ("pools", "student"):
+        return [kept]
+    if job.step == "reranker":
+        return [Job("pools")]
+    if job.step == "reranked":
+        return [Job("reranker", {"seed": job.arguments["seed"]})]
+    return _behind_predictions(job, kept) if job.step == "predictions" else []
+
+
+def _behind_predictions(job: Job, kept: Job) -> list[Job]:
+    row, seed = method(job.arguments["name"]), job.arguments["seed"]
+    split = {"split": job.arguments["split"]} if "split" in job.arguments else {}
+    found = [Job("student", {"training": training_name(row), "seed": seed})] if row.training else [kept]
+    found += [Job("reranked", {"seed": seed} | split)] if row.test_query == "reranker" else []
+    return found + ([Job("rationales", {"show_gold": False})] if row.oracle else [])
+
+
+def missing(experiment: Keys, jobs: Sequence[Job]) -> dict[Path, Job]:
+    """What is to be made so that all jobs are finished, by the folder that it will have; upstream steps last.
+
+    What a finished step was made from is not asked for: a student whose answers are all there is not trained again.
+    """
+    found: dict[Path, Job] = {}
+    waiting = list(jobs)
+    while waiting:
+        job = waiting.pop(0)
+        folder = experiment.folder(job.step, **job.arguments)
+        if folder not in found and not (folder / KEY).exists():
+            found[folder] = job
+            waiting += behind(job, experiment.settings)
+    return found
