@@ -268,6 +268,7 @@ def _card(name: str, recipe: Recipe, model: nn.Module, losses: list[tuple[int, i
         if recipe.role == "encoder"
         else "Half of the examples with passages found by BM25, a quarter without, a quarter with a rationale to read."
     )
+    counted = ": over the target, plus half of that over what is given" if recipe.role == "causal" else ""
     return f"""# {name}
 
 A base model of the KARD kit, made by `kard pretrain {name}`. It plays a role in the mini world and is of no other use.
@@ -284,7 +285,7 @@ Recipe:
 {shape}
 ```
 
-| phase | step | mean loss since the row above |
+| phase | step | mean loss since the row above{counted} |
 |---|---|---|
 {curve}
 """

@@ -20,7 +20,7 @@ from .notebook_run import kernel_manager
 from .presets import MODELS_DIR, REPOSITORY, runs_root
 
 CONSTRAINTS = REPOSITORY / "constraints.txt"
-SHIPPED = ("mini-t5-base", "mini-t5-large", "mini-t5-xl", "mini-bert")
+SHIPPED = ("mini-t5-base", "mini-t5-large", "mini-t5-xl", "mini-opt", "mini-bert")
 _FREE_GB = 2.0
 Finding = tuple[bool, str]
 
