@@ -47,13 +47,20 @@ def load_encoder(folder: str) -> SentenceTransformer:
 
     def load(path: str) -> SentenceTransformer:
         if (Path(path) / "modules.json").exists() and (Path(path) / MARK).exists():
-            return SentenceTransformer(path, device=str(device()), similarity_fn_name="dot")
+            return _plain(SentenceTransformer(path, device=str(device()), similarity_fn_name="dot"))
         options = {"use_safetensors": True, "dtype": torch.float32}
         body = Transformer(path, max_seq_length=TOKENS, model_kwargs=options)
         pooling = Pooling(body.get_embedding_dimension(), "mean")
-        return SentenceTransformer(modules=[body, pooling], device=str(device()), similarity_fn_name="dot")
+        return _plain(SentenceTransformer(modules=[body, pooling], device=str(device()), similarity_fn_name="dot"))
 
     return _guard(folder, load)
+
+
+def _plain(encoder: SentenceTransformer) -> SentenceTransformer:
+    """Without BERT's pooler, which the mean passes by: its weights are drawn at random where a folder has none."""
+    if getattr(encoder[0].auto_model, "pooler", None) is not None:
+        encoder[0].auto_model.pooler = None
+    return encoder
 
 
 def save_encoder(encoder: SentenceTransformer, folder: Path) -> None:
@@ -202,6 +209,7 @@ def warm_up(
     sides = [load_encoder(encoder), load_encoder(encoder)]
     router = Router.for_query_document([*sides[0].children()], [*sides[1].children()])
     model = SentenceTransformer(modules=[router], device=str(device()), similarity_fn_name="dot")
+    model.model_card_data.set_widget_examples = lambda dataset: None  # a progress bar that says nothing
     rows = list(pairs) * epochs
     trainer = SentenceTransformerTrainer(
         model=model,

@@ -2,8 +2,8 @@
 
 The query is the question, in training as at test time, and no rationale ever searches: that is what sets this baseline
 apart from KARD. Each passage stands in a prompt of its own, and the target's probability is marginalised over them.
-transformers' RAG classes stay unused: they take no causal generator, want the index and configuration of their own
-retriever, and RAG-Sequence there adds log p(d | x) to a target's second token, so that a target of one token loses it.
+transformers' RAG classes stay unused: they take no causal generator, fail on a T5 whose configuration names no start
+token, and want their own index; the tests compare this module's loss with theirs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RAG: a loss that is the sum written out, a retriever that searches exactly, joint training that a kill leaves as is."""
+"""RAG: a loss that is the sum written out, a retriever that searches exactly, training that survives a kill."""
 
 from __future__ import annotations
 
@@ -164,6 +164,7 @@ def test_the_loss_is_that_of_transformers_own_rag(form: Form, tiny_t5: str, tiny
     from transformers import AutoModel, RagConfig, RagSequenceForGeneration, RagTokenForGeneration
 
     model, question = load_student(tiny_t5).eval(), AutoModel.from_pretrained(tiny_bert)
+    model.config.bos_token_id = None  # RAG-Sequence asks for it, and T5's configuration has none
     config = RagConfig.from_question_encoder_generator_configs(question.config, model.config, n_docs=3)
     kind = RagSequenceForGeneration if form == "sequence" else RagTokenForGeneration
     reference = kind(config, question_encoder=question, generator=model).eval()
@@ -252,16 +253,16 @@ def test_warm_up_brings_queries_to_their_passages(
     mini: MiniSet, search: BM25, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = warm_up_pairs(mini.splits["train"][:24], search)
-    warm_up(tiny_bert, pairs, 2e-3, 8, 8, 0, tmp_path / "straight", tmp_path / "work1")
+    warm_up(tiny_bert, pairs, 2e-3, 5, 8, 0, tmp_path / "straight", tmp_path / "work1")
     assert right_share(str(tmp_path / "straight"), pairs) > right_share(tiny_bert, pairs) + 0.1
     kill_training_at(5, monkeypatch)
     monkeypatch.setattr(dense_retriever, "SaveByTime", student.SaveByTime)
     with pytest.raises(Killed):
-        warm_up(tiny_bert, pairs, 2e-3, 8, 8, 0, tmp_path / "killed", tmp_path / "work2")
+        warm_up(tiny_bert, pairs, 2e-3, 5, 8, 0, tmp_path / "killed", tmp_path / "work2")
     assert not (tmp_path / "killed").exists()
     steps = watch_training(monkeypatch)
     monkeypatch.setattr(dense_retriever, "SaveByTime", student.SaveByTime)
-    warm_up(tiny_bert, pairs, 2e-3, 8, 8, 0, tmp_path / "killed", tmp_path / "work2")
+    warm_up(tiny_bert, pairs, 2e-3, 5, 8, 0, tmp_path / "killed", tmp_path / "work2")
     assert steps[0] == 5
     for side in ("query", "passages"):
         assert same_weights(tmp_path / "straight" / side, tmp_path / "killed" / side)
@@ -323,34 +324,36 @@ def same(first: Path, second: Path) -> bool:
     return all(same_weights(first / part, second / part) for part in ("generator", "retriever/query"))
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_training_lowers_the_loss_and_leaves_passages_alone(
-    form: Form, base: str, tiny_bert: str, mini: MiniSet, items: Items, tmp_path: Path
+    base: str, tiny_bert: str, mini: MiniSet, items: Items, tmp_path: Path
 ) -> None:
     from transformers import AutoTokenizer
 
+    form: Form = "sequence" if base.endswith("t5") else "token"
     curve = train(base, tiny_bert, mini, items, tmp_path / "out", epochs=7, form=form)
     assert [row["step"] for row in curve] == [10, 20] and curve[1]["loss"] < curve[0]["loss"]
     retriever = DenseRetriever.load(tmp_path / "out" / "retriever", mini.passages[:40])
     fresh = DenseRetriever.fresh(tiny_bert, mini.passages[:40])
     assert torch.equal(retriever.vectors, fresh.vectors)
     before, after = (r.query_encoder.state_dict() for r in (fresh, retriever))
-    moved = [name for name in before if "pooler" not in name and not torch.equal(before[name], after[name])]
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
     assert len(moved) > len(before) / 2
     kept = load_file(tmp_path / "out" / "retriever" / "passages" / "model.safetensors")
     start = load_encoder(tiny_bert).state_dict()
-    assert all(torch.equal(v, start[f"0.model.{n}"]) for n, v in kept.items() if "pooler" not in n and len(kept) > 5)
+    assert all(torch.equal(v, start[f"0.model.{n}"]) for n, v in kept.items()) and len(kept) > 5
     assert AutoTokenizer.from_pretrained(tmp_path / "out" / "generator")("x").input_ids
 
 
-def test_the_seed_decides_the_weights(base: str, tiny_bert: str, mini: MiniSet, items: Items, tmp_path: Path) -> None:
+def test_the_seed_decides_the_weights(
+    tiny_t5: str, tiny_bert: str, mini: MiniSet, items: Items, tmp_path: Path
+) -> None:
     for name, seed in (("one", 0), ("again", 0), ("other", 1)):
-        train(base, tiny_bert, mini, items, tmp_path / name, seed)
+        train(tiny_t5, tiny_bert, mini, items, tmp_path / name, seed)
     assert same(tmp_path / "one", tmp_path / "again")
     assert not same(tmp_path / "one", tmp_path / "other")
 
 
-@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("step", [4])
 def test_a_killed_training_goes_on_to_the_same_weights(
     step: int,
     base: str,
