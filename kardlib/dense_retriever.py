@@ -176,15 +176,22 @@ def _fingerprint(passages: Sequence[Passage]) -> str:
     return fingerprint(sorted((passage.id, passage.text) for passage in passages))
 
 
-def warm_up_pairs(questions: Sequence[Question], search: Searcher) -> list[tuple[str, str]]:
-    """(question, its best BM25 passage): what :func:`warm_up` learns from.
+def warm_up_pairs(questions: Sequence[Question], search: Searcher, depth: int = 100) -> list[tuple[str, str]]:
+    """(question, the first of its BM25 passages that holds the gold answer's text): what :func:`warm_up` learns from.
 
-    The paper's DPR comes trained on question and passage pairs of other sets, and a masked language model is no
-    retriever. This is the nearest to it that every data set has: **training** questions only, never a test question,
-    and no rationale, since learning from what BM25 finds for the rationale is the reranker's idea (Eq. 3), not DPR's.
+    The paper's DPR comes trained, and a masked language model is no retriever. This is how DPR was trained where a set
+    had no passages of its own. **Training** questions only, never a test question, and no rationale: to learn from what
+    BM25 finds for the rationale is the reranker's idea (Eq. 3), not DPR's.
+
+    Args:
+        depth: passages of a question that are looked at; where none holds the answer, the best is taken.
     """
-    hits = [search.search(query_of(question), 1)[0] for question in questions]
-    return [(query_of(q), search.passages[hit.index].text) for q, hit in zip(questions, hits, strict=True)]
+    pairs = []
+    for question in questions:
+        texts = [search.passages[hit.index].text for hit in search.search(query_of(question), depth)]
+        answer = question.answer_text.lower()
+        pairs.append((query_of(question), next((text for text in texts if answer in text.lower()), texts[0])))
+    return pairs
 
 
 def warm_up(
