@@ -255,10 +255,12 @@ def train_rag(
         raise KardError("RAG: there is no question to train on")
     set_seed(seed)
     model = Rag(generator, retriever, items, hyper)
+    arguments = _arguments(hyper, seed, work, train_in_bf16(model))
+    arguments.logging_steps = 1  # a mean that the trainer has begun would be lost with a kill
     lengths = [model.encoder.count(query_of(question)) + model.encoder.count(target) for question, target in items]
     trainer = _RagTrainer(
         model=model,
-        args=_arguments(hyper, seed, work, train_in_bf16(model)),
+        args=arguments,
         train_dataset=epoch_orders(lengths, hyper, seed),
         data_collator=lambda places: {"places": torch.tensor(places)},
         optimizers=(_optimizer(model, hyper), None),
@@ -269,7 +271,13 @@ def train_rag(
     model.generator.save_pretrained(out / "generator")
     model.encoder.tokenizer.save_pretrained(out / "generator")
     retriever.save(out / "retriever")
-    return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
+    return _curve([row["loss"] for row in trainer.state.log_history if "loss" in row])
+
+
+def _curve(losses: Sequence[float], every: int = 10) -> list[dict[str, float]]:
+    """Means over ten steps each, from the loss of every step."""
+    ends = range(every, len(losses) + 1, every)
+    return [{"step": end, "loss": sum(losses[end - every : end]) / every} for end in ends]
 
 
 def _optimizer(model: Rag, hyper: RagHyperparameters) -> torch.optim.Optimizer:

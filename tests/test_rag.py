@@ -361,7 +361,7 @@ def test_the_seed_decides_the_weights(
     assert not same(tmp_path / "one", tmp_path / "other")
 
 
-@pytest.mark.parametrize("step", [4])
+@pytest.mark.parametrize("step", [7])
 def test_a_killed_training_goes_on_to_the_same_weights(
     step: int,
     base: str,
@@ -371,16 +371,17 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    straight = train(base, tiny_bert, mini, items, tmp_path / "straight")
+    straight = train(base, tiny_bert, mini, items, tmp_path / "straight", epochs=4)
+    assert len(straight) == 1
     kill_training_at(step, monkeypatch)
     monkeypatch.setattr(rag, "SaveByTime", student.SaveByTime)
     with pytest.raises(Killed):
-        train(base, tiny_bert, mini, items, tmp_path / "killed")
+        train(base, tiny_bert, mini, items, tmp_path / "killed", epochs=4)
     assert not (tmp_path / "killed").exists()
     steps = watch_training(monkeypatch)
     monkeypatch.setattr(rag, "SaveByTime", student.SaveByTime)
-    assert train(base, tiny_bert, mini, items, tmp_path / "killed") == straight
-    assert steps == list(range(step, 6)), "what was done is not done again"
+    assert train(base, tiny_bert, mini, items, tmp_path / "killed", epochs=4) == straight
+    assert steps == list(range(step, 12)), "what was done is not done again"
     assert same(tmp_path / "straight", tmp_path / "killed")
 
 
