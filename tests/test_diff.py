@@ -157,6 +157,12 @@ def test_another_cell_is_in_one_run_only(changed: dict) -> None:
     assert (len(diff.only_first), len(diff.only_second), diff.same_rows, diff.rows) == (1, 1, 0, [])
 
 
+def test_rows_of_a_table_over_l_are_matched_by_their_l_where_k_differs() -> None:
+    a, b = ([row(settings={"k": k, "l": n}, value=k * n) for n in (1, 3)] for k in (2, 5))
+    pairs, *alone = pair_rows(a, list(reversed(b)), {"k"})
+    assert [(p.first.value, p.second.value) for p in pairs] == [(2.0, 5.0), (6.0, 15.0)] and alone == [[], []]
+
+
 def test_another_student_is_the_same_cell_where_it_is_what_differs() -> None:
     rows = [row()], [row(student="other", value=60.0)]
     assert [p.second.value for p in pair_rows(*rows, {"student"})[0]] == [60.0]
