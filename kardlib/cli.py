@@ -70,7 +70,11 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
     diff = add("diff", _diff, "two runs: parameters, provenance, rows and answers that differ")
     diff.add_argument("runs", nargs=2, metavar="RUN", help="run folder, id, or notebook (its latest run)")
     diff.add_argument("--format", choices=("text", "json"), default="text")
-    _experiment_options(add("plan", _plan, "cells of the main table: what is made, what the rest costs; makes nothing"))
+    planning = add("plan", _plan, "cells of a table: what is made, what the rest costs; makes nothing")
+    planning.add_argument(
+        "--table", action="append", help="main (the default), a table of the paper (3, 'Fig 4a'), all"
+    )
+    _experiment_options(planning)
     _clean_options(add("clean", _clean, "free the space of artefacts; alone it only shows what there is"))
     add("test", _test, "all tests; further arguments go to pytest's unit tests").set_defaults(passes_on=True)
     add("doctor", _doctor, "is the installation sound?")
@@ -183,7 +187,8 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     from .plan import plan
 
     asked = plan_run(find_notebook("06"), given_parameters(options))
-    print(plan(asked.settings, ("greedy", "vote5") if asked.extra.get("vote") else ("greedy",)))
+    decodings = ("greedy", "vote5") if asked.extra.get("vote") else ("greedy",)
+    print(plan(asked.settings, decodings, options.table or ["main"]))
     return 0
 
 

@@ -19,7 +19,7 @@ from .filter import Filtered, filter_rationales
 from .keys import WIDTH, Keys, Split
 from .methods import TRAININGS, Training, method
 from .pairs import Item, training_pairs
-from .prompts import Pair, query_of
+from .prompts import Pair, build_target, query_of
 from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
 from .store import SCRATCH, artefact, write_json
@@ -198,12 +198,11 @@ class Experiment(Keys):
         """Folder of a trained student, a model that plain ``transformers`` loads."""
 
         def make(folder: Path) -> None:
-            from .models import load_tokenizer
+            from .models import token_counter
             from .student import Hyperparameters, train_student
 
             s = self.settings
-            tokenizer = load_tokenizer(s.student)
-            pairs = self.training_pairs(TRAININGS[training], lambda text: len(tokenizer.tokenize(text)))
+            pairs = self.training_pairs(TRAININGS[training], token_counter(s.student))
             hyper = Hyperparameters(s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens)
             base = s.student if s.dapt == "none" else str(self.adapted(seed))
             curve = train_student(base, pairs, hyper, seed, folder / "model", folder / SCRATCH)
@@ -211,10 +210,49 @@ class Experiment(Keys):
 
         return artefact(self.root, "student", self.key("student", training=training, seed=seed), make) / "model"
 
+    def retriever(self, seed: int) -> Path:
+        """Folder of RAG's two encoders before joint training, a DPR that has been trained once."""
+
+        def make(folder: Path) -> None:
+            from .dense_retriever import warm_up, warm_up_pairs
+
+            s, pairs = self.settings, warm_up_pairs(self.data.train, self.search)
+            hyper = s.retriever_warmup_lr, s.retriever_warmup_epochs, s.retriever_warmup_batch
+            write_json(
+                folder / "curve.json", warm_up(s.encoder, pairs, *hyper, seed, folder / "model", folder / SCRATCH)
+            )
+
+        return artefact(self.root, "retriever", self.key("retriever", seed=seed), make) / "model"
+
+    def rag(self, seed: int) -> Path:
+        """Folder of a generator and a retriever that were trained together on rationales (Table 7)."""
+
+        def make(folder: Path) -> None:
+            from .dense_retriever import DenseRetriever
+            from .models import token_counter
+            from .rag import rag_hyper, train_rag
+
+            s, by_id = self.settings, {q.id: q for q in self.data.train}
+            count = token_counter(s.student)
+            items = [
+                (q, build_target(q.answer_text, r.text, count, s.target_tokens))
+                for r in self.kept_rationales() if (q := by_id[r.question_id])
+            ]  # fmt: skip
+            retriever = DenseRetriever.fresh(str(self.retriever(seed)), self.data.passages)
+            curve = train_rag(s.student, retriever, items, rag_hyper(s), seed, folder / "model", folder / SCRATCH)
+            write_json(folder / "curve.json", curve)
+
+        return artefact(self.root, "rag", self.key("rag", seed=seed), make) / "model"
+
     def predictions(self, name: str, seed: int, decoding: str = "greedy", split: Split = "test") -> list[Prediction]:
         """Answers of one method and seed to all questions of a split, with rationale and passages."""
 
         def make(folder: Path) -> None:
+            if method(name).test_query == "dense":
+                from .rag_predict import rag_predictions
+
+                write_jsonl(folder / "predictions.jsonl", rag_predictions(self, method(name), seed, decoding, split))
+                return
             from .predict import predict
 
             predictions, shots = predict(self, method(name), seed, decoding, split)

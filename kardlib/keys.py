@@ -25,6 +25,8 @@ _CODE: dict[str, tuple[str, ...]] = {
     "reranked": ("reranker", "candidates"),
     "adapted": ("dapt",),
     "student": ("student", "pairs"),
+    "retriever": ("dense_retriever",),
+    "rag": ("rag",),
     "predictions": ("predict", "candidates"),
 }
 """The modules that each step's result depends on; with each comes all that it imports."""
@@ -35,6 +37,7 @@ _RERANKER = (
     "encoder", "reranker_form", "tau1", "tau2", "pool", "reranker_lr", "reranker_epochs", "reranker_batch",
 )  # fmt: skip
 _ADAPTED = ("student", "dapt", "dapt_lr", "dapt_epochs", "student_batch", "source_tokens")
+_RETRIEVER = ("encoder", "retriever_warmup_lr", "retriever_warmup_epochs", "retriever_warmup_batch")
 _STUDENT = ("student", "student_lr", "student_epochs", "student_batch", "source_tokens", "target_tokens")
 
 
@@ -115,6 +118,13 @@ class Keys:
         extra = {"text": hash_file(text)} if self.settings.dapt_text and text.exists() else {}
         return self._key("adapted", (*_DATA, *_ADAPTED), seed=seed, inputs=self._inputs, **extra)
 
+    def _key_retriever(self, seed: int) -> dict[str, Any]:
+        return self._key("retriever", (*_DATA, *_RETRIEVER), seed=seed, inputs=self._inputs)
+
+    def _key_rag(self, seed: int) -> dict[str, Any]:
+        extra = {"after": self._kept(), "retriever": fingerprint(self.key("retriever", seed=seed))}
+        return self._key("rag", (*_STUDENT, "k", "rag_form", "retriever_lr"), seed=seed, **extra)
+
     def _key_predictions(self, name: str, seed: int, decoding: str = "greedy", split: Split = "test") -> dict[str, Any]:
         row = method(name)
         fields: tuple[str, ...] = ("source_tokens", "target_tokens", *(("k",) if row.test_query != "none" else ()))
@@ -123,6 +133,8 @@ class Keys:
         if row.training is None:
             fields += ("student", *(("shots",) if row.examples else ()))
             extra |= {"after": self._kept() if row.examples else self.key("rationales")}
+        elif row.test_query == "dense":
+            extra |= {"after": fingerprint(self.key("rag", seed=seed)), "reader": code(("rag_predict",))}
         else:
             extra |= {"after": fingerprint(self.key("student", training=training_name(row), seed=seed))}
         if row.test_query == "reranker":

@@ -14,8 +14,9 @@ from .errors import KardError
 from .presets import nearest
 from .prompts import Cue
 
-TrainQuery = Literal["none", "question", "rationale"]
-TestQuery = Literal["none", "question", "reranker", "oracle rationale"]
+TrainQuery = Literal["none", "question", "rationale", "dense"]
+TestQuery = Literal["none", "question", "reranker", "oracle rationale", "dense"]
+"""``dense``: the question, by a retriever that is trained together with the student (RAG)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ FINE_TUNING = Training("answer", "none")
 KA_FINE_TUNING = Training("answer", "question")
 REASONING_DISTILLATION = Training("rationale", "none")
 KARD = Training("rationale", "rationale")
+RAG = Training("rationale", "dense")
 # No student is trained so: a worked example's passages are found as those of the test question beside it.
 _KA_EXAMPLES = Training("rationale", "question")
 
@@ -76,6 +78,8 @@ METHODS: tuple[Method, ...] = (
         "CoT from teacher (oracle)", REASONING_DISTILLATION, "rationale", "none", forced_rationale=True, oracle=True
     ),
 )
+OTHER_METHODS: tuple[Method, ...] = (Method("RAG + Reasoning Distillation", RAG, "rationale", "dense"),)
+"""Rows of the paper's other tables."""
 TRAININGS: dict[str, Training] = {
     "Fine-tuning": FINE_TUNING,
     "KA Fine-tuning": KA_FINE_TUNING,
@@ -86,7 +90,7 @@ TRAININGS: dict[str, Training] = {
 
 def method(name: str) -> Method:
     """The method of that name; a KardError names the nearest one."""
-    for row in METHODS:
+    for row in (*METHODS, *OTHER_METHODS):
         if row.name == name:
             return row
     raise KardError(f"method {name!r}: there is none of that name{nearest(name, [row.name for row in METHODS])}")

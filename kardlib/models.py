@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,12 @@ def load_tokenizer(folder: str) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def token_counter(folder: str) -> Callable[[str], int]:
+    """How many tokens a text is for the model in ``folder``, special ones aside."""
+    tokenizer = load_tokenizer(folder)
+    return lambda text: len(tokenizer.tokenize(text))
 
 
 def device() -> torch.device:

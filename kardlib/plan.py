@@ -11,22 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .errors import KardError
 from .experiment import Experiment
 from .jobs import Job
 from .plain_text import columns, size_text, time_text
-from .presets import Settings
-from .steps import missing
+from .presets import Settings, nearest
+from .steps import all_behind, missing
 from .store import artefact_folder
 from .stored import Key, Stored, Times, stored
+from .studies import STUDIES, cells_of
 from .tables import main_jobs, training_jobs
 
 State = Literal["cached", "to do", "not needed"]
-TRAINED = ("reranker", "student")
+TRAINED = ("reranker", "student", "adapted", "retriever", "rag")
 """Steps that are wanted for what is made with them alone."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class Step:
     """One step of one table.
 
     Attributes:
@@ -52,7 +54,7 @@ class Cell:
         return Path(self.settings.student).name
 
 
-def cells_of(table: str, settings: Settings, jobs: Iterable[Job]) -> list[Cell]:
+def steps_of(table: str, settings: Settings, jobs: Iterable[Job]) -> list[Step]:
     """Jobs of one experiment as cells of a table."""
     cells = []
     for job in jobs:
@@ -61,21 +63,34 @@ def cells_of(table: str, settings: Settings, jobs: Iterable[Job]) -> list[Cell]:
             name += f", {job.arguments['decoding']}"
         if not job.arguments.get("show_gold", True):
             name += ", of test"
-        cells.append(Cell(table, name, settings, job.arguments.get("seed"), job))
+        cells.append(Step(table, name, settings, job.arguments.get("seed"), job))
     return cells
 
 
-def main_cells(settings: Settings, decodings: Sequence[str] = ("greedy",)) -> list[Cell]:
+def main_cells(settings: Settings, decodings: Sequence[str] = ("greedy",)) -> list[Step]:
     """Cells of the main table and of hits@k, with the steps behind them in the order of their making."""
     experiment = Experiment(settings)
     jobs = [Job("rationales"), Job("rationales", {"show_gold": False})]
     jobs += [Job("verdicts")] if settings.filter else []
     jobs += [Job("pools"), *training_jobs(experiment)]
     jobs += [Job("reranked", {"seed": seed}) for seed in settings.seeds]
-    return cells_of("main", settings, [*jobs, *main_jobs(experiment, decodings)])
+    return steps_of("main", settings, [*jobs, *main_jobs(experiment, decodings)])
 
 
-TABLES: dict[str, Callable[[Settings, Sequence[str]], list[Cell]]] = {"main": main_cells}
+def study_steps(table: str, settings: Settings) -> list[Step]:
+    """The cells of one of the paper's tables, with the steps behind them."""
+    return [
+        step
+        for cell in cells_of(table, settings)
+        for job in all_behind([Job("predictions", {"name": cell.method, "seed": s}) for s in cell.seeds], cell.settings)
+        for step in steps_of(table, cell.settings, [job])
+    ]
+
+
+TABLES: dict[str, Callable[[Settings, Sequence[str]], list[Step]]] = {
+    "main": main_cells,
+    **{name: (lambda settings, _, name=name: study_steps(name, settings)) for name in STUDIES},
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,7 @@ class Planned:
         close: the expectation rests on the same work, only the seed or the code being others.
     """
 
-    cell: Cell
+    cell: Step
     folder: Path
     state: State
     bytes: int
@@ -97,10 +112,10 @@ class Planned:
     close: bool
 
 
-def planned(cells: Sequence[Cell]) -> list[Planned]:
+def planned(cells: Sequence[Step]) -> list[Planned]:
     """How every cell stands; a cell that comes again, in this or another table, is left out."""
     experiments = {cell.settings: Experiment(cell.settings) for cell in cells}
-    found: dict[Path, Cell] = {}
+    found: dict[Path, Step] = {}
     keys: dict[str, Key] = {}
     for cell in cells:
         experiment = experiments[cell.settings]
@@ -120,7 +135,7 @@ def planned(cells: Sequence[Cell]) -> list[Planned]:
     ]
 
 
-def _standing(cell: Cell, folder: Path, key: Key, wanted: bool, made: Stored | None, times: Times) -> Planned:
+def _standing(cell: Step, folder: Path, key: Key, wanted: bool, made: Stored | None, times: Times) -> Planned:
     if made is not None:
         return Planned(cell, folder, "cached", made.bytes, None, False)
     if not wanted:
@@ -129,14 +144,24 @@ def _standing(cell: Cell, folder: Path, key: Key, wanted: bool, made: Stored | N
     return Planned(cell, folder, "to do", 0, seconds, close)
 
 
-def plan(settings: Settings, decodings: Sequence[str] = ("greedy",)) -> str:
-    """One page: totals by step, then every row of every table seed by seed.
+def plan(settings: Settings, decodings: Sequence[str] = ("greedy",), tables: Sequence[str] = ("main",)) -> str:
+    """One page: totals by step, then every row of the tables seed by seed.
 
     Args:
         settings: of the experiment that is asked about.
         decodings: how the main table's answers are decoded.
+        tables: names in ``TABLES``; ``all`` is each of them.
+
+    Raises:
+        KardError: there is no such table, or nobody plays its part under the preset.
     """
-    rows = planned([cell for make in TABLES.values() for cell in make(settings, decodings)])
+    names = list(TABLES) if "all" in tables else tables
+    unknown = next((name for name in names if name not in TABLES), None)
+    if unknown is not None:
+        raise KardError(f"table {unknown!r}: there is none of that name{nearest(unknown, [*TABLES, 'all'])}")
+    rows = planned([cell for name in names for cell in TABLES[name](settings, decodings)])
+    if not rows:
+        raise KardError(f"table {', '.join(names)}: preset {settings.preset} has nobody to play its part")
     lines = [_title(settings), "", *_totals(rows), "", *_cells(rows, settings), "", *_legend(rows)]
     return "\n".join(lines)
 

@@ -42,6 +42,8 @@ class Settings(BaseModel):
         seeds: one student of each kind, and one reranker, is trained for each.
         dapt: text that the student is adapted to before it is trained (Fig. 3); ``dapt_text`` is a file or folder with
             the related text of a set that is not generated.
+        rag_form: how RAG sums over its k passages (Table 7); ``retriever_lr`` is that of its query encoder, the
+            ``retriever_warmup_*`` are those of the training that makes a retriever of the encoder beforehand.
         share: of the training questions that are used, chosen by a hash of their ids (Fig. 4a).
         world: seed of the mini world; ``inventory`` tells which names it draws on.
     """
@@ -81,6 +83,11 @@ class Settings(BaseModel):
     dapt_text: str = ""
     dapt_lr: float = Field(default=1e-4, gt=0)
     dapt_epochs: int = Field(default=1, ge=1)
+    rag_form: Literal["sequence", "token"] = "sequence"
+    retriever_lr: float = Field(default=1e-4, gt=0)
+    retriever_warmup_lr: float = Field(default=2e-3, gt=0)
+    retriever_warmup_epochs: int = Field(default=8, ge=1)
+    retriever_warmup_batch: int = Field(default=64, ge=2)
     share: float = Field(default=1.0, gt=0, le=1)
     world: int = 1
     inventory: Literal["development", "reported"] = "reported"

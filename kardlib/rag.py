@@ -22,6 +22,7 @@ from transformers.trainer_callback import ProgressCallback
 from .dense_retriever import DenseRetriever
 from .errors import KardError
 from .models import is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
+from .presets import Settings
 from .prompts import Pair, build_prompt, query_of
 from .records import Question
 from .student import (
@@ -52,6 +53,13 @@ class RagHyperparameters(Hyperparameters):
     n: int
     form: Form
     retriever_lr: float
+
+
+def rag_hyper(settings: Settings) -> RagHyperparameters:
+    """Those of the settings; the generator has the student's."""
+    s = settings
+    own = s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens
+    return RagHyperparameters(*own, n=s.k, form=s.rag_form, retriever_lr=s.retriever_lr)
 
 
 def rag_loss(passage_scores: Tensor, token_logprobs: Tensor, target_mask: Tensor, form: Form) -> Tensor:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .candidates import Candidates
 from .dense_retriever import DenseRetriever
+from .errors import KardError
 from .generate import Generator, _continuations
-from .prompts import ANSWER_MARK, query_of, split_generation
-from .rag import Encoder, Form, rag_loss, token_logprobs
-from .records import Question
+from .methods import Method
+from .prompts import ANSWER_MARK, parse_answer, query_of, split_generation
+from .rag import Encoder, Form, rag_hyper, rag_loss, token_logprobs
+from .records import Prediction, Question
 from .student import Hyperparameters
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+    from .keys import Split
 
 Decoding = Literal["thorough", "fast"]
 
@@ -138,3 +144,28 @@ class RagReader:
 def _begin(text: str) -> str:
     rationale, answer = split_generation(text)
     return f"{rationale or answer} {ANSWER_MARK}"
+
+
+def rag_predictions(experiment: Experiment, row: Method, seed: int, decoding: str, split: Split) -> list[Prediction]:
+    """Answers of a trained RAG to all questions of a split.
+
+    Raises:
+        KardError: another decoding than greedy is asked for.
+    """
+    if decoding != "greedy":
+        raise KardError(f"{row.name}: decoding {decoding!r} is not there; its answers are greedy")
+    s, questions, folder = experiment.settings, experiment.questions(split), experiment.rag(seed)
+    retriever = DenseRetriever.load(folder / "retriever", experiment.data.passages)
+    reader = RagReader(str(folder / "generator"), retriever, s.k, s.rag_form, rag_hyper(s))
+    answers = reader.predict(questions)
+    return [_prediction(q, a, row, seed, s.answers) for q, a in zip(questions, answers, strict=True)]
+
+
+def _prediction(question: Question, answer: RagAnswer, row: Method, seed: int, answers: str) -> Prediction:
+    parsed = parse_answer(answer.text, question.options)
+    rationale, said = split_generation(answer.text)
+    return Prediction(
+        question_id=question.id, method=row.name, seed=seed, decoding="greedy", rationale=rationale, answer=said,
+        parsed=parsed, chosen=answer.chosen if answers == "scored" else parsed, gold=question.gold,
+        passages=answer.passages.passages,
+    )  # fmt: skip

@@ -23,6 +23,8 @@ def behind(job: Job, settings: Settings) -> list[Job]:
         return [kept]
     if job.step == "reranker":
         return [Job("pools")]
+    if job.step == "rag":
+        return [kept, Job("retriever", {"seed": job.arguments["seed"]})]
     if job.step == "reranked":
         return [Job("reranker", {"seed": job.arguments["seed"]})]
     return _behind_predictions(job, kept) if job.step == "predictions" else []
@@ -31,9 +33,24 @@ def behind(job: Job, settings: Settings) -> list[Job]:
 def _behind_predictions(job: Job, kept: Job) -> list[Job]:
     row, seed = method(job.arguments["name"]), job.arguments["seed"]
     split = {"split": job.arguments["split"]} if "split" in job.arguments else {}
+    if row.test_query == "dense":
+        return [Job("rag", {"seed": seed})]
     found = [Job("student", {"training": training_name(row), "seed": seed})] if row.training else [kept]
     found += [Job("reranked", {"seed": seed} | split)] if row.test_query == "reranker" else []
     return found + ([Job("rationales", {"show_gold": False})] if row.oracle else [])
+
+
+def all_behind(jobs: Sequence[Job], settings: Settings) -> list[Job]:
+    """Jobs and all that they are made from, what is made first at the front, each once."""
+    found: list[Job] = []
+    waiting = list(jobs)
+    while waiting:
+        job = waiting.pop(0)
+        if job in found:
+            found.remove(job)  # something nearer to the end needs it too
+        found.append(job)
+        waiting += behind(job, settings)
+    return found[::-1]
 
 
 def missing(experiment: Keys, jobs: Sequence[Job]) -> dict[Path, Job]:

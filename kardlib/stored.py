@@ -20,7 +20,7 @@ from .store import fingerprint
 KEY = "key.json"
 NAME = re.compile(r"[0-9a-f]{12}")
 """How an artefact's folder is called."""
-_UPSTREAM = ("after", "ranked", "oracle")
+_UPSTREAM = ("after", "ranked", "oracle", "adapted", "retriever")
 _VOLATILE = ("seed", "code", "inputs", *_UPSTREAM)
 _ROUGH = ("step", "training", "method", "dataset", "size", "student", "encoder")
 Key = dict[str, Any]

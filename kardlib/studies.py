@@ -108,6 +108,11 @@ STUDIES: dict[str, Study] = {
             {", DAPT=none": {}, ", DAPT=PubMed abstracts": {"dapt": "related"},
              ", DAPT=MedWiki": {"dapt": "knowledge base"}},
         ),
+        Study(
+            "7", "a retriever trained with the student (RAG)", ("medqa", "strategyqa"), ("base",),
+            {name: name for name in ("KA Fine-tuning", "RAG + Reasoning Distillation", "KARD (Reranker)")},
+            all_seeds=True,
+        ),
     )
 }  # fmt: skip
 

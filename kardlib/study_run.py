@@ -18,8 +18,8 @@ from .tables import accuracy_row, keep_predictions
 STAGES: dict[str, tuple[str, ...]] = {
     "asking the teacher": ("rationales",),
     "filtering": ("verdicts",),
-    "pooling, adapting": ("pools", "adapted"),
-    "training": ("reranker", "student"),
+    "pooling, warming up": ("pools", "adapted", "retriever"),
+    "training": ("reranker", "student", "rag"),
     "reranking": ("reranked",),
     "answering": ("predictions",),
 }

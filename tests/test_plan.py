@@ -17,7 +17,7 @@ from kardlib.experiment import Experiment
 from kardlib.jobs import Job
 from kardlib.methods import METHODS, method
 from kardlib.plain_text import columns, size_text, time_text
-from kardlib.plan import Cell, cells_of, main_cells, plan, planned
+from kardlib.plan import Step, main_cells, plan, planned, steps_of
 from kardlib.presets import REPOSITORY, Settings, resolve
 from kardlib.steps import behind, missing
 from kardlib.stored import Times, stored, upstream_names
@@ -36,7 +36,7 @@ def settings() -> Settings:
     return resolve("mini", seeds=(0, 1))
 
 
-def states(cells: list[Cell]) -> dict[str, list[str]]:
+def states(cells: list[Step]) -> dict[str, list[str]]:
     """State of every cell by its job's step."""
     found: dict[str, list[str]] = {}
     for row in planned(cells):
@@ -128,9 +128,9 @@ def test_what_two_tables_share_counts_once(settings: Settings) -> None:
 
 
 def test_a_further_table_is_one_more_entry(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ablation(asked: Settings, decodings: object) -> list[Cell]:
+    def ablation(asked: Settings, decodings: object) -> list[Step]:
         changed = asked.model_copy(update={"l": 7})
-        return cells_of("rationales", changed, [Job("rationales"), Job("student", {"training": "KARD", "seed": 0})])
+        return steps_of("rationales", changed, [Job("rationales"), Job("student", {"training": "KARD", "seed": 0})])
 
     before = plan(settings)
     monkeypatch.setitem(plan_module.TABLES, "rationales", ablation)
