@@ -33,6 +33,10 @@ class Experiment(Keys):
         settings: resolved; see :func:`kardlib.presets.resolve`.
     """
 
+    def with_settings(self, **changes: Any) -> Experiment:
+        """The same experiment with other settings."""
+        return Experiment(type(self.settings)(**self.settings.model_dump() | changes))
+
     @cached_property
     def data(self) -> DataSet:
         data = read_dataset(self.settings)

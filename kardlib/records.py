@@ -105,6 +105,16 @@ class Prediction(Record):
     passages: tuple[str, ...] = ()
 
 
+class Ranking(Record):
+    """Raw outcome behind a hits@k row: one question's passages, best first, and the passages that count as hits."""
+
+    question_id: str
+    method: str
+    seed: int
+    passages: tuple[str, ...]
+    truth: tuple[str, ...]
+
+
 R = TypeVar("R", bound=Record)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from .experiment import Experiment
 from .jobs import Job, Work, run_work
 from .keys import Keys
 from .methods import method
 from .runs import ResultRow
-from .scoring import accuracy
+from .scoring import accuracy, outcomes
 from .steps import missing
 from .studies import Cell
 from .tables import accuracy_row, keep_predictions
@@ -40,6 +42,12 @@ def make_cells(cells: Sequence[Cell]) -> None:
     """Make whatever the cells still lack, as many artefacts at a time as there are cores."""
     for stage, work in work_of(cells).items():
         run_work(work, stage)
+
+
+def outcomes_of(cell: Cell, free: bool = False) -> np.ndarray:
+    """Right or wrong, shape ``(seeds, questions)``, see :func:`kardlib.scoring.outcomes`."""
+    experiment = Experiment(cell.settings)
+    return outcomes([experiment.predictions(cell.method, seed) for seed in cell.seeds], free)
 
 
 def cell_rows(cells: Sequence[Cell], folder: Path | None = None) -> list[ResultRow]:

@@ -14,7 +14,7 @@ from .experiment import Experiment
 from .jobs import Job, run_jobs
 from .methods import METHODS, Method, method
 from .presets import Settings
-from .records import Prediction, write_jsonl
+from .records import Prediction, Ranking, write_jsonl
 from .runs import ResultRow
 from .scoring import Score, accuracy, difference, hits, outcomes, score
 from .steps import missing
@@ -160,13 +160,39 @@ def _mean_shots(experiment: Experiment, row: Method, decoding: str) -> float:
     return int(mean) if mean == int(mean) else mean
 
 
-def hits_rows(experiment: Experiment) -> list[ResultRow]:
-    """hits@k of BM25(question) and of the reranker over the same kappa* candidates (Fig. 4c)."""
+def hits_rows(experiment: Experiment, folder: Path | None = None) -> list[ResultRow]:
+    """hits@k of BM25(question) and of the reranker over the same kappa* candidates (Fig. 4c).
+
+    Args:
+        folder: of the run; the first passages of each ranking are written to its subfolder ``predictions``.
+    """
     rankings = rankings_of(experiment)
     truth = experiment.truth()
+    files = {n: _keep_ranking(n, runs, truth, experiment, folder) if folder else None for n, runs in rankings.items()}
     return [
-        _hits_row(experiment, name, k, score(hits(runs, truth, k))) for k in HITS for name, runs in rankings.items()
+        _hits_row(experiment, name, k, score(hits(runs, truth, k))).model_copy(update={"predictions": files[name]})
+        for k in HITS
+        for name, runs in rankings.items()
     ]
+
+
+def _keep_ranking(
+    name: str,
+    runs: Sequence[Mapping[str, tuple[str, ...]]],
+    truth: Mapping[str, tuple[str, ...]],
+    experiment: Experiment,
+    folder: Path,
+) -> str:
+    file = folder / "predictions" / f"ranking-{name.lower()}.jsonl"
+    write_jsonl(
+        file,
+        (
+            Ranking(question_id=i, method=name, seed=seed, passages=ranked[i][: max(HITS)], truth=right)
+            for seed, ranked in zip(experiment.settings.seeds, runs, strict=False)
+            for i, right in truth.items()
+        ),
+    )
+    return str(file)
 
 
 def rankings_of(experiment: Experiment) -> dict[str, list[dict[str, tuple[str, ...]]]]:

@@ -19,7 +19,7 @@ from .claims import Cell, Claim, Here, InPaper, Selector, in_paper
 from .comparison import Comparison, contrast, questions_needed, verdict_of, with_holm
 from .errors import KardError
 from .presets import runs_root
-from .records import Prediction, Record, read_jsonl
+from .records import Prediction, Ranking, read_jsonl
 from .runs import ResultRow
 from .scoring import hits_at, outcomes
 
@@ -28,16 +28,6 @@ Verdict = Literal["holds", "does not hold", "undecided", "not run"]
 _USUAL = {"share": 1, "dapt": "none"}  # a row that does not name them has these
 _MAIN = {"1", "2"}
 _ALWAYS = {"answers", "l", "k", "kappa_star"}  # settings that every row may name
-
-
-class Ranking(Record):
-    """Raw outcome behind a hits@k row: one question's passages, best first, and the passages that count as hits."""
-
-    question_id: str
-    method: str
-    seed: int
-    passages: tuple[str, ...]
-    truth: tuple[str, ...]
 
 
 Raw = Sequence[Prediction] | Sequence[Ranking]

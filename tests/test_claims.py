@@ -17,9 +17,9 @@ from kardlib.claims import CLAIMS, Claim, Contrast, Selector, in_paper, paper_ro
 from kardlib.claims_table import CLAIMS_HEADER, claim_blocks, claims_html, claims_table, claims_text, tally
 from kardlib.comparison import compare, holm
 from kardlib.errors import KardError
-from kardlib.records import Prediction, write_jsonl
+from kardlib.records import Prediction, Ranking, write_jsonl
 from kardlib.runs import PAPER_CSV, ResultRow
-from kardlib.verdicts import Decision, Ranking, decide, find_row, setup_of
+from kardlib.verdicts import Decision, decide, find_row, setup_of
 
 PAPER = list(csv.DictReader(PAPER_CSV.read_text(encoding="utf-8").splitlines()))
 ALL = {claim.id: claim for claim in read_claims()}

@@ -8,14 +8,16 @@ import pytest
 
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
-from kardlib.methods import METHODS
-from kardlib.presets import resolve
+from kardlib.methods import method
+from kardlib.presets import Settings, resolve
 from kardlib.readers import read_dataset
+from kardlib.records import Ranking, read_jsonl
 from kardlib.report import paper_numbers
+from kardlib.scoring import hits_at
 from kardlib.steps import behind
 from kardlib.studies import STUDENTS, STUDIES, Cell, cells_of
 from kardlib.study_run import STAGES, cell_rows, make_cells, work_of
-from kardlib.tables import paper_student
+from kardlib.tables import hits_rows, paper_student
 
 
 @pytest.mark.parametrize("table", STUDIES)
@@ -23,7 +25,7 @@ def test_every_cell_has_a_method_and_a_seed_and_no_name_twice(table: str) -> Non
     cells = cells_of(table, resolve("mini"))
     names = [(cell.settings.dataset, cell.settings.student, cell.row) for cell in cells]
     assert cells and len(set(names)) == len(names)
-    assert all(cell.seeds and cell.method in {row.name for row in METHODS} for cell in cells)
+    assert all(cell.seeds and method(cell.method).name == cell.method for cell in cells)
 
 
 @pytest.mark.parametrize("table", ["1", "2", "3", "4", "5", "Fig 4a"])
@@ -64,14 +66,20 @@ def test_share_keeps_a_part_of_train_and_all_of_test() -> None:
 
 
 @pytest.fixture
-def small(tmp_path: Path, tiny_t5: str, tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
-    """Table 5 at smoke size with random models of one layer: k = 1 and 2."""
+def tiny(tmp_path: Path, tiny_t5: str, tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Smoke size with random models of one layer, which play every student and encoder."""
     monkeypatch.setenv("KARD_RUNS", str(tmp_path))
     monkeypatch.setenv("KARD_WORKERS", "1")
-    tiny = dict(encoder=tiny_bert, l=1, kappa_star=12, kappa1=4, kappa2=4, pool=4, student_epochs=1, reranker_epochs=1)
-    given = resolve("mini", size="smoke", inventory="development", filter=False, target_tokens=8, seeds=[0], **tiny)
+    small = dict(encoder=tiny_bert, l=1, kappa_star=12, kappa1=4, kappa2=4, pool=4, student_epochs=1, reranker_epochs=1)
+    given = resolve("mini", size="smoke", inventory="development", filter=False, target_tokens=8, seeds=[0], **small)
     monkeypatch.setitem(STUDENTS, "mini", {"base": tiny_t5})
-    return cells_of("5", given)[:4]
+    return given
+
+
+@pytest.fixture
+def small(tiny: Settings) -> list[Cell]:
+    """Table 5 with k = 1 and 2."""
+    return cells_of("5", tiny)[:4]
 
 
 def test_cells_are_made_once_and_what_they_share_is_shared(small: list[Cell], tmp_path: Path) -> None:
@@ -109,3 +117,36 @@ def test_a_smaller_kappa_star_is_looked_up_among_the_widest(small: list[Cell]) -
         assert set(looked_up[key].passages) == set(found.passages)
         assert [p for p in widest[key].passages if p in found.passages] == list(looked_up[key].passages)
     assert wide.folder("reranked", seed=0) == narrow.folder("reranked", seed=0), "it is read once"
+
+
+def test_an_adapted_base_is_shared_by_the_methods_and_the_plain_student_is_the_main_tables_own(
+    tiny: Settings, tmp_path: Path
+) -> None:
+    cells = cells_of("Fig 3", tiny)
+    make_cells(cells)
+    made = {kind: len(list((tmp_path / "artefacts" / kind).glob("*/key.json"))) for kind in ("adapted", "student")}
+    assert made == {"adapted": 2, "student": 6}
+    plain = Experiment(resolve("mini", **tiny.model_dump(exclude={"preset"})))
+    folders = {Experiment(c.settings).folder("student", training="KARD", seed=0) for c in cells}
+    assert plain.with_settings(student=cells[0].settings.student).folder("student", training="KARD", seed=0) in folders
+
+
+def test_rag_runs_from_cells_to_rows(tiny: Settings, tmp_path: Path) -> None:
+    cells = [cell for cell in cells_of("7", tiny) if cell.method == "RAG + Reasoning Distillation"]
+    assert {cell.settings.dataset for cell in cells} == {"mini-medqa", "mini-strategyqa"}
+    make_cells(cells[:1])
+    (scored, free) = cell_rows(cells[:1], tmp_path / "run")
+    assert scored.method == free.method == "RAG + Reasoning Distillation" and scored.n == free.n == 48
+    answers = Experiment(cells[0].settings).predictions("RAG + Reasoning Distillation", 0)
+    assert all(len(p.passages) == tiny.k and len(set(p.passages)) == tiny.k for p in answers)
+    token = Experiment(cells[0].settings).with_settings(rag_form="token")
+    assert not token.has("rag", seed=0), "the form is a part of what was trained"
+
+
+def test_hits_keep_the_rankings_that_they_were_counted_from(small: list[Cell], tmp_path: Path) -> None:
+    settings = next(cell.settings for cell in small if cell.method == "KARD (Reranker)")
+    rows = hits_rows(Experiment(settings), tmp_path / "run")
+    for row in rows:
+        kept = read_jsonl(Path(str(row.predictions)), Ranking)
+        k = int(row.metric.removeprefix("hits@"))
+        assert row.value == pytest.approx(100 * sum(hits_at(r.passages, r.truth, k) for r in kept) / len(kept))
