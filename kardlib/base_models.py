@@ -42,12 +42,14 @@ class Phase:
         names: the inventory of names (see :mod:`kardlib.names`).
         keep: share of the encoder's chosen places that show their own token instead of a mask: it makes the vectors of
             unmasked tokens hold what the token is, without which late interaction cannot match names.
+        tasks: mini sets that its worlds ask about.
         warm: whether it starts with the easy stages of the stream: copying, then one or two passages.
     """
 
     steps: int
     lr: float
     names: Inventory = "pretraining"
+    tasks: tuple[str, ...] = ("mini-medqa",)
     warm: bool = False
     keep: float = 0.0
 
@@ -73,14 +75,25 @@ class Recipe:
     width: int = 128
 
 
-_GROWN = (Phase(400, 7e-4),)
+_ALL = ("mini-medqa", "mini-strategyqa", "mini-medqa", "mini-openbookqa")
+_GROWN = (Phase(400, 7e-4, tasks=_ALL),)
 RECIPES: dict[str, Recipe] = {
     "mini-t5-base": Recipe(
-        "seq2seq", layers=2, heads=4, hidden=512, phases=(Phase(5000, 2e-3, "narrow", warm=True), Phase(2400, 1e-3))
+        "seq2seq",
+        layers=2,
+        heads=4,
+        hidden=512,
+        phases=(Phase(5000, 2e-3, "narrow", warm=True), Phase(2400, 1e-3), Phase(2000, 1e-3, tasks=_ALL)),
     ),
     "mini-t5-large": Recipe("seq2seq", layers=3, heads=6, hidden=768, phases=_GROWN, grown_from="mini-t5-base"),
     "mini-t5-xl": Recipe("seq2seq", layers=4, heads=8, hidden=1024, phases=_GROWN, grown_from="mini-t5-base"),
-    "mini-opt": Recipe("causal", layers=4, heads=4, hidden=512, phases=(Phase(2400, 2e-3, warm=True),)),
+    "mini-opt": Recipe(
+        "causal",
+        layers=4,
+        heads=4,
+        hidden=512,
+        phases=(Phase(2400, 2e-3, warm=True), Phase(1200, 1e-3, tasks=_ALL)),
+    ),
     "mini-bert": Recipe(
         "encoder", layers=2, heads=4, hidden=512, phases=(Phase(2000, 2e-3), Phase(1000, 1e-3, keep=0.4))
     ),
@@ -144,7 +157,7 @@ def batches(recipe: Recipe, number: int = 0, pool: int = 24) -> Iterator[dict[st
     rng = random.Random(recipe.seed + number)
     total = phase.steps * recipe.batch if phase.warm else 0
     seed = recipe.seed + 100 * number + sum(map(ord, recipe.role))
-    stream = iter(WorldStream(seed, copying=total // 8, easy=total // 4, names=phase.names))
+    stream = iter(WorldStream(seed, copying=total // 8, easy=total // 4, names=phase.names, tasks=phase.tasks))
     while True:
         examples = list(itertools.islice(stream, recipe.batch * pool))
         examples.sort(key=lambda example: len(example.source))

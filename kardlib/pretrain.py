@@ -8,13 +8,13 @@ often incomplete), a quarter without, a quarter with a rationale to read or to c
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch.utils.data import IterableDataset
 
 from .bm25 import BM25
-from .mini import MiniSet, make_mini_medqa
+from .mini import MiniSet, make_mini
 from .names import Inventory
 from .prompts import build_prompt, build_target, query_of
 from .records import Question
@@ -39,11 +39,20 @@ class WorldStream(IterableDataset):
         copying: so many examples, mostly with a rationale to copy, come first: a name must be copied before it is read.
         easy: so many after them have one or two passages, found with the rationale.
         names: ``pretraining``, or its part ``narrow``.
+        tasks: mini sets that the worlds ask about, one after the other.
     """
 
-    def __init__(self, seed: int, copying: int = 0, easy: int = 0, names: Inventory = "pretraining") -> None:
+    def __init__(
+        self,
+        seed: int,
+        copying: int = 0,
+        easy: int = 0,
+        names: Inventory = "pretraining",
+        tasks: Sequence[str] = ("mini-medqa",),
+    ) -> None:
         self.seed = seed
         self.names = names
+        self.tasks = tasks
         self.copying = copying
         self.easy = easy
 
@@ -58,7 +67,8 @@ class WorldStream(IterableDataset):
     def _world(self, number: int, made: int) -> Iterator[Example]:
         seed = self.seed * 1_000_000 + number
         rng = random.Random(f"stream-{seed}")
-        mini = make_mini_medqa(seed, self.names, {"train": 300}, SMALL_WORLD)
+        task = self.tasks[number % len(self.tasks)]
+        mini = make_mini(task, seed, self.names, {"train": 300}, SMALL_WORLD)
         search = BM25(mini.passages)
         stage = "copying" if made < self.copying else "easy" if made < self.copying + self.easy else "full"
         for question in mini.splits["train"]:
