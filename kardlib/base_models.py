@@ -75,15 +75,14 @@ class Recipe:
     width: int = 128
 
 
-_ALL = ("mini-medqa", "mini-strategyqa", "mini-medqa", "mini-openbookqa")
-_GROWN = (Phase(400, 7e-4, tasks=_ALL),)
+_GROWN = (Phase(400, 7e-4),)
 RECIPES: dict[str, Recipe] = {
     "mini-t5-base": Recipe(
         "seq2seq",
         layers=2,
         heads=4,
         hidden=512,
-        phases=(Phase(5000, 2e-3, "narrow", warm=True), Phase(2400, 1e-3), Phase(2000, 1e-3, tasks=_ALL)),
+        phases=(Phase(5000, 2e-3, "narrow", warm=True), Phase(2400, 1e-3)),
     ),
     "mini-t5-large": Recipe("seq2seq", layers=3, heads=6, hidden=768, phases=_GROWN, grown_from="mini-t5-base"),
     "mini-t5-xl": Recipe("seq2seq", layers=4, heads=8, hidden=1024, phases=_GROWN, grown_from="mini-t5-base"),
@@ -92,7 +91,7 @@ RECIPES: dict[str, Recipe] = {
         layers=4,
         heads=4,
         hidden=512,
-        phases=(Phase(2400, 2e-3, warm=True), Phase(1200, 1e-3, tasks=_ALL)),
+        phases=(Phase(2400, 2e-3, warm=True),),
     ),
     "mini-bert": Recipe(
         "encoder", layers=2, heads=4, hidden=512, phases=(Phase(2000, 2e-3), Phase(1000, 1e-3, keep=0.4))

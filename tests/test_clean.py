@@ -12,7 +12,7 @@ from constructed import put, put_all
 from filelock import FileLock
 
 from kardlib import clean as clean_module
-from kardlib import experiment as experiment_module
+from kardlib import keys as keys_module
 from kardlib import runs
 from kardlib.clean import GONE, clean, everything, leftovers, outdated
 from kardlib.cli import main
@@ -251,8 +251,8 @@ def test_unused_is_what_other_code_has_made_and_what_was_made_from_it(
     jobs = [cell.job for cell in main_cells(settings)]
     put_all(Experiment(settings), jobs)
     assert not outdated(stored(root))
-    now = experiment_module.code
-    monkeypatch.setattr(experiment_module, "code", lambda m: "other" if "candidates" in m else now(m))
+    now = keys_module.code
+    monkeypatch.setattr(keys_module, "code", lambda m: "other" if "candidates" in m else now(m))
     experiment = Experiment(settings)
     kept = {experiment.folder(job.step, **job.arguments) for job in jobs if experiment.has(job.step, **job.arguments)}
     stale = {artefact.folder for artefact in outdated(stored(root))}
@@ -264,7 +264,7 @@ def test_unused_is_what_other_code_has_made_and_what_was_made_from_it(
 
 def test_unused_of_one_kind(root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     put_all(Experiment(settings), [cell.job for cell in main_cells(settings)])
-    monkeypatch.setattr(experiment_module, "code", lambda _: "other")
+    monkeypatch.setattr(keys_module, "code", lambda _: "other")
     clean(["pools"], unused=True, agreed=True, say=lambda _: None)
     assert {artefact.kind for artefact in stored(root)} == {
         "rationales", "verdicts", "reranker", "reranked", "student", "predictions",
