@@ -9,7 +9,6 @@ from .jobs import Job
 from .keys import Keys
 from .methods import method, training_name
 from .presets import Settings
-from .stored import KEY
 
 
 def behind(job: Job, settings: Settings) -> list[Job]:
@@ -27,6 +26,8 @@ def behind(job: Job, settings: Settings) -> list[Job]:
         return [kept, Job("retriever", {"seed": job.arguments["seed"]})]
     if job.step == "reranked":
         return [Job("reranker", {"seed": job.arguments["seed"]})]
+    if job.step == "rankings":
+        return [Job("reranked", job.arguments), Job("rationales", {"show_gold": False})]
     return _behind_predictions(job, kept) if job.step == "predictions" else []
 
 
@@ -56,14 +57,15 @@ def all_behind(jobs: Sequence[Job], settings: Settings) -> list[Job]:
 def missing(experiment: Keys, jobs: Sequence[Job]) -> dict[Path, Job]:
     """What is to be made so that all jobs are finished, by the folder that it will have; upstream steps last.
 
-    What a finished step was made from is not asked for: a student whose answers are all there is not trained again.
+    What a finished step was made from is not asked for: a student whose answers are all there is not trained again, and
+    one whose answers ship with the kit is not trained at all.
     """
     found: dict[Path, Job] = {}
     waiting = list(jobs)
     while waiting:
         job = waiting.pop(0)
         folder = experiment.folder(job.step, **job.arguments)
-        if folder not in found and not (folder / KEY).exists():
+        if folder not in found and not experiment.has(job.step, **job.arguments):
             found[folder] = job
             waiting += behind(job, experiment.settings)
     return found
