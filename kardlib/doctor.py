@@ -110,8 +110,9 @@ def _records() -> Iterator[Finding]:
 
     files, bad = shipped_files(), list(faults())
     yield from ((False, f"shipped outputs: {line}") for line in bad)
-    size = sum(file.stat().st_size for file in files) / 1e6
-    yield True, f"shipped outputs: {len(files) - len(bad)} sets are what they say, {size:.1f} MB"
+    if not bad:
+        size = sum(file.stat().st_size for file in files) / 1e6
+        yield True, f"shipped outputs: {len(files)} sets, {size:.1f} MB" if files else "shipped outputs: there are none"
 
 
 def _kernel() -> Iterator[Finding]:

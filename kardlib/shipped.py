@@ -168,13 +168,15 @@ def read_set(file: Path) -> tuple[Header, list[Any]]:
         KardError: names the file: it cannot be read, or its rows do not come to what its header says.
     """
     try:
-        lines = [json.loads(line) for line in lzma.decompress(file.read_bytes()).decode().splitlines()]
+        lines = [json.loads(line) for line in lzma.decompress(file.read_bytes()).decode().split("\n")[:-1]]
+        if not lines or not all(isinstance(line, dict) for line in lines):
+            raise ValueError("a JSON object was expected in each line")
         header = Header.model_validate(lines[0])
         kind = KINDS[header.step][0]
     except ValidationError as error:
         field = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise KardError(f"{file}: its header has a fault in {field or 'the whole'}; {_REMEDY}") from None
-    except (OSError, EOFError, ValueError, TypeError, lzma.LZMAError, LookupError) as error:
+    except (OSError, EOFError, ValueError, lzma.LZMAError, LookupError) as error:
         raise KardError(f"{file}: cannot be read ({error}); {_REMEDY}") from None
     rows = [parse_record(header.same | row, kind, f"{file}:{n}") for n, row in enumerate(lines[1:], 2)]
     if counts(rows) != header.counts:

@@ -292,7 +292,12 @@ def damages(content: bytes) -> dict[str, bytes]:
     text = lzma.decompress(content)
     lines = text.splitlines(keepends=True)
     packed = {"a row less": b"".join(lines[:-1]), "no header": b"".join(lines[1:]), "a list": lines[0] + b"[1]\n"}
-    packed |= {"no JSON": text[:-3], "a field": text.replace(b'"gold"', b'"golf"'), "nothing": b""}
+    packed |= {
+        "half a row": text[:-3],
+        "no JSON": text.replace(b'{"question_id"', b"{question_id"),
+        "a field": text.replace(b'"gold"', b'"golf"'),
+        "nothing": b"",
+    }
     return {"cut": content[:-20], "not xz": b"x" * 99, "empty": b""} | {n: lzma.compress(t) for n, t in packed.items()}
 
 
