@@ -7,7 +7,7 @@ ship with the kit are found by the same keys without the code (:mod:`kardlib.shi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,17 @@ _RETRIEVER = ("encoder", "retriever_warmup_lr", "retriever_warmup_epochs", "retr
 _STUDENT = ("student", "student_lr", "student_epochs", "student_batch", "source_tokens", "target_tokens")
 
 
+def model_hash(folder: Path) -> str:
+    """Hash of a model's files; they are read again only where one of them has been touched."""
+    files = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return _model_hash(folder, tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in files))
+
+
+@lru_cache(maxsize=64)
+def _model_hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    return hash_file(folder)
+
+
 def step_code(step: str) -> str | None:
     """Hash of the code that a step runs now; None for a step that is not known."""
     return code(_CODE[step]) if step in _CODE else None
@@ -77,7 +88,7 @@ class Keys:
         for name in ("student", "encoder", "reader"):
             folder = model_folder(key[name]) if name in key else None
             if folder is not None:
-                key[name] = [Path(key[name]).name, hash_file(folder)]
+                key[name] = [Path(key[name]).name, model_hash(folder)]
         return key
 
     def key(self, step: str, **arguments: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from .jobs import Job
 from .keys import Keys
 from .methods import method, training_name
 from .presets import Settings
+from .stored import KEY
 
 
 def behind(job: Job, settings: Settings) -> list[Job]:
@@ -65,7 +66,9 @@ def missing(experiment: Keys, jobs: Sequence[Job]) -> dict[Path, Job]:
     while waiting:
         job = waiting.pop(0)
         folder = experiment.folder(job.step, **job.arguments)
-        if folder not in found and not experiment.has(job.step, **job.arguments):
+        if folder in found or (folder / KEY).exists():
+            continue
+        if experiment.shipped(job.step, **job.arguments) is None:
             found[folder] = job
             waiting += behind(job, experiment.settings)
     return found

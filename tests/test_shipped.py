@@ -20,12 +20,12 @@ from kardlib.jobs import Job, Work, run_work
 from kardlib.keys import _CODE, Keys
 from kardlib.methods import METHODS, OTHER_METHODS, TRAININGS
 from kardlib.plan import planned, study_steps
-from kardlib.presets import Settings, resolve
+from kardlib.presets import SPLIT_SIZES, Settings, resolve
 from kardlib.records import Prediction
 from kardlib.retrained import check_cell, compare_again
 from kardlib.runs import ResultRow
 from kardlib.ship import cell_work, code_commit, faults, found, ship
-from kardlib.shipped import Ranked, counts, pack, read_set, set_file, shipped_files
+from kardlib.shipped import Ranked, constant, counts, pack, read_set, set_file, shipped_files
 from kardlib.steps import missing
 from kardlib.store import fingerprint
 from kardlib.studies import STUDENTS, Cell, cells_of
@@ -52,6 +52,7 @@ def one_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KARD_WORKERS", "1")
         patch.setattr(ship_module, "code_commit", lambda: COMMIT)
+        patch.setitem(SPLIT_SIZES, "smoke", {"train": 24, "dev": 4, "test": 20})
         yield
 
 
@@ -104,9 +105,10 @@ def shipped_of(cell: Cell, step: str = "predictions") -> Path | None:
 
 
 def rewrite(file: Path, **change: Any) -> None:
-    """Change fields of every row and leave the header as it is."""
+    """Change fields of every row; what the header says of them stays."""
     header, rows = read_set(file)
-    file.write_bytes(pack(header, [row.model_copy(update=change) for row in rows]))
+    rows = [row.model_copy(update=change) for row in rows]
+    file.write_bytes(pack(header.model_copy(update={"same": constant(rows)}), rows))
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------
@@ -164,14 +166,13 @@ def test_what_was_made_here_comes_before_what_is_shipped(
 
 
 def test_other_code_loads_and_is_told(made: Made, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sources.SOURCES, "student", sources.SOURCES["student"] + "# new")
-    experiment = Experiment(made.cells[0].settings)
-    experiment.predictions(made.cells[0].method, 0)
-    few = Experiment(made.cells[-1].settings)
-    few.predictions("Few-shot", 0)
-    (told,), (other,) = experiment.tally.origins.values(), few.tally.origins.values()
-    assert told.older and "other code" in str(told) and "1 of them by other code" in experiment.tally.notes()[0]
-    assert not other.older, "nothing is trained for it"
+    monkeypatch.setitem(sources.SOURCES, "reranker", sources.SOURCES["reranker"] + "# new")
+    tally = Tally()
+    cell_rows(made.cells[:2], tally=tally)
+    bm25, reranker = tally.origins.values()
+    assert reranker.older and "other code" in str(reranker) and "1 of them by other code" in tally.notes()[0]
+    assert not bm25.older and str(bm25) == f"loaded: made by commit {COMMIT[:10]}"
+    assert [line for line in tally.lines() if "other code" in line and "KARD (Reranker)" in line]
 
 
 def test_another_model_data_set_or_setting_does_not_load(
