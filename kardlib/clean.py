@@ -33,6 +33,7 @@ KINDS = {
     "pools": "candidates that rerankers are trained with",
     "reranker": "trained rerankers",
     "reranked": "candidates in the rerankers' order",
+    "rankings": "first passages of each ranking, for hits@k",
     "student": "trained students",
     "predictions": "answers as artefacts; those beside the records stay",
     "checkpoints": "students and rerankers that no row of the main table needs any more",

@@ -32,7 +32,7 @@ def doctor(say: Callable[[str], None] = print) -> int:
         0 if all is well, 1 otherwise.
     """
     good = True
-    for check in (_python, _packages, _models, _kernel, _runs, _machine, _data):
+    for check in (_python, _packages, _models, _records, _kernel, _runs, _machine, _data):
         for fine, text in check():
             say(f"{'ok  ' if fine else 'FAIL'} {text}")
             good = good and fine
@@ -102,6 +102,17 @@ def model_finding(folder: Path) -> Finding:
     if weights.stat().st_size != 8 + length + end:
         return False, f"model {folder.name}: model.safetensors is cut short or padded"
     return True, f"model {folder.name}: {weights.stat().st_size / 1e6:.1f} MB"
+
+
+def _records() -> Iterator[Finding]:
+    from .ship import faults
+    from .shipped import shipped_files
+
+    files, bad = shipped_files(), list(faults())
+    yield from ((False, f"shipped outputs: {line}") for line in bad)
+    if not bad:
+        size = sum(file.stat().st_size for file in files) / 1e6
+        yield True, f"shipped outputs: {len(files)} sets, {size:.1f} MB" if files else "shipped outputs: there are none"
 
 
 def _kernel() -> Iterator[Finding]:

@@ -19,10 +19,14 @@ from .filter import Filtered, filter_rationales
 from .keys import WIDTH, Keys, Split
 from .methods import TRAININGS, Training, method
 from .pairs import Item, training_pairs
+from .presets import Settings
 from .prompts import Pair, build_target, query_of
 from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
-from .store import SCRATCH, artefact, write_json
+from .shipped import KINDS, Ranked, first_passages, read_set
+from .store import SCRATCH, artefact, artefact_folder, fingerprint, write_json
+from .stored import KEY
+from .tally import Tally
 from .teacher import make_teacher
 
 
@@ -31,11 +35,16 @@ class Experiment(Keys):
 
     Args:
         settings: resolved; see :func:`kardlib.presets.resolve`.
+        tally: counts which outputs were loaded and which were made; a new one unless several experiments share one.
     """
+
+    def __init__(self, settings: Settings, tally: Tally | None = None) -> None:
+        super().__init__(settings)
+        self.tally = Tally() if tally is None else tally
 
     def with_settings(self, **changes: Any) -> Experiment:
         """The same experiment with other settings."""
-        return Experiment(type(self.settings)(**self.settings.model_dump() | changes))
+        return Experiment(type(self.settings)(**self.settings.model_dump() | changes), self.tally)
 
     @cached_property
     def data(self) -> DataSet:
@@ -167,6 +176,28 @@ class Experiment(Keys):
         few = self.candidates(split)
         return {c.key: c.among(few[c.key].passages) for c in read}
 
+    def rankings(self, seed: int, split: Split = "test") -> list[Ranked]:
+        """The first passages of BM25 and of a trained reranker for each question, beside the truth of hits@k."""
+
+        def make(folder: Path) -> None:
+            found = self.candidates(split), self.reranked(seed, split), self.truth(split)
+            write_jsonl(folder / "rankings.jsonl", first_passages(*found))
+
+        return self._outputs("rankings", make, seed=seed, split=split)
+
+    def _outputs(self, step: str, make: Callable[[Path], None], **arguments: Any) -> list[Any]:
+        """Outputs that were made here, else those that ship with the kit, else made now."""
+        key = self.key(step, **arguments)
+        made = (artefact_folder(self.root, step, key) / KEY).exists()
+        if not made and (file := self.shipped(step, **arguments)) is not None:
+            header, rows = read_set(file)
+            self.tally.load(self.settings, file, header, fingerprint(key))
+            return rows
+        folder = artefact(self.root, step, key, make)
+        self.tally.make(self.settings, folder, key)
+        kind, name = KINDS[step]
+        return read_jsonl(folder / name, kind)
+
     # -- students
 
     def training_pairs(self, training: Training, count: Callable[[str], int] | None = None) -> list[Pair]:
@@ -263,13 +294,14 @@ class Experiment(Keys):
             write_jsonl(folder / "predictions.jsonl", predictions)
             write_json(folder / "shots.json", shots)
 
-        arguments = {"name": name, "seed": seed, "decoding": decoding, "split": split}
-        folder = artefact(self.root, "predictions", self.key("predictions", **arguments), make)
-        return read_jsonl(folder / "predictions.jsonl", Prediction)
+        return self._outputs("predictions", make, name=name, seed=seed, decoding=decoding, split=split)
 
     def shots(self, name: str, seed: int, **arguments: Any) -> list[int]:
         """How many worked examples the prompt of each question had room for, in the order of the predictions."""
         self.predictions(name, seed, **arguments)
+        if not self.made("predictions", name=name, seed=seed, **arguments):
+            header, _ = read_set(self.shipped_file("predictions", name=name, seed=seed, **arguments))
+            return list(header.shots or ())
         return json.loads((self.folder("predictions", name=name, seed=seed, **arguments) / "shots.json").read_text())
 
     def curve(self, step: str, **arguments: Any) -> list[dict[str, float]]:

@@ -1,18 +1,20 @@
 """Keys: what each step's artefact depends on.
 
-The settings that the step reads, the hash of the code that it runs, and the keys of the steps before it.
+The settings that the step reads, the hash of the code that it runs, and the keys of the steps before it. Outputs that
+ship with the kit are found by the same keys without the code (:mod:`kardlib.shipped`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from .methods import TRAININGS, method, training_name
 from .presets import SPLIT_SIZES, Settings, runs_root
 from .runs import input_hashes, model_folder
+from .shipped import data_hash, set_file, ships
 from .sources import code
 from .store import artefact_folder, fingerprint, hash_file
 
@@ -28,6 +30,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "retriever": ("dense_retriever",),
     "rag": ("rag",),
     "predictions": ("predict", "candidates"),
+    "rankings": ("candidates",),
 }
 """The modules that each step's result depends on; with each comes all that it imports."""
 WIDTH = 100
@@ -41,6 +44,17 @@ _RETRIEVER = ("encoder", "retriever_warmup_lr", "retriever_warmup_epochs", "retr
 _STUDENT = ("student", "student_lr", "student_epochs", "student_batch", "source_tokens", "target_tokens")
 
 
+def model_hash(folder: Path) -> str:
+    """Hash of a model's files; they are read again only where one of them has been touched."""
+    files = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return _model_hash(folder, tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in files))
+
+
+@lru_cache(maxsize=64)
+def _model_hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    return hash_file(folder)
+
+
 def step_code(step: str) -> str | None:
     """Hash of the code that a step runs now; None for a step that is not known."""
     return code(_CODE[step]) if step in _CODE else None
@@ -51,35 +65,54 @@ class Keys:
 
     Args:
         settings: resolved; see :func:`kardlib.presets.resolve`.
+        coded: whether hashes of the code are part of the keys. Without them the content of a generated data set takes
+            the place of the code that generates it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, coded: bool = True) -> None:
         self.settings = settings
+        self.coded = coded
         self.root = runs_root() / "artefacts"
 
     @cached_property
     def _inputs(self) -> dict[str, str]:
+        if not self.coded:
+            return {"content": data_hash(self.settings)}
         hashes = input_hashes(self.settings)
         return {name: value for name, value in hashes.items() if name.startswith("data ")}
 
     def _key(self, step: str, fields: Iterable[str] = (), **extra: Any) -> dict[str, Any]:
         values = self.settings.model_dump(mode="json") | {"sizes": SPLIT_SIZES[self.settings.size]}
-        key = {"step": step, "code": code(_CODE[step]), **extra}
+        key = {"step": step, **({"code": code(_CODE[step])} if self.coded else {}), **extra}
         key |= {name: values[name] for name in fields}
         for name in ("student", "encoder", "reader"):
             folder = model_folder(key[name]) if name in key else None
             if folder is not None:
-                key[name] = [Path(key[name]).name, hash_file(folder)]
+                key[name] = [Path(key[name]).name, model_hash(folder)]
         return key
 
     def key(self, step: str, **arguments: Any) -> dict[str, Any]:
         """What the artefact of a step depends on, as a JSON-like dictionary."""
         return getattr(self, f"_key_{step}")(**arguments)
 
+    def made(self, step: str, **arguments: Any) -> bool:
+        """Whether the artefact of a step has been made here."""
+        return (self.folder(step, **arguments) / "key.json").exists()
+
+    def shipped(self, step: str, **arguments: Any) -> Path | None:
+        """File of a step's shipped outputs; None where there are none, or where ``retrain`` asks for new ones."""
+        if self.settings.retrain or not ships(step, self.settings):
+            return None
+        file = self.shipped_file(step, **arguments)
+        return file if file.is_file() else None
+
+    def shipped_file(self, step: str, **arguments: Any) -> Path:
+        """Where the shipped outputs of a step are, or would be."""
+        return set_file(self.settings, Keys(self.settings, coded=False).key(step, **arguments))
+
     def has(self, step: str, **arguments: Any) -> bool:
-        """Whether the artefact of a step is finished."""
-        folder = artefact_folder(self.root, step, self.key(step, **arguments))
-        return (folder / "key.json").exists()
+        """Whether what a step makes is there: as an artefact, or as outputs that ship with the kit."""
+        return self.made(step, **arguments) or self.shipped(step, **arguments) is not None
 
     def folder(self, step: str, **arguments: Any) -> Path:
         """Where the artefact of a step is, or would be."""
@@ -105,6 +138,11 @@ class Keys:
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:
         extra = {"seed": seed, "split": split, "after": fingerprint(self.key("reranker", seed=seed))}
         return self._key("reranked", width=max(WIDTH, self.settings.kappa_star), **extra)
+
+    def _key_rankings(self, seed: int, split: Split = "test") -> dict[str, Any]:
+        extra = {"seed": seed, "split": split, "ranked": fingerprint(self.key("reranked", seed=seed, split=split))}
+        extra |= {"oracle": fingerprint(self.key("rationales", show_gold=False))}
+        return self._key("rankings", ("kappa_star",), **extra)
 
     def _key_student(self, training: str, seed: int) -> dict[str, Any]:
         reads = ("k",) if TRAININGS[training].query != "none" else ()
@@ -134,7 +172,8 @@ class Keys:
             fields += ("student", *(("shots",) if row.examples else ()))
             extra |= {"after": self._kept() if row.examples else self.key("rationales")}
         elif row.test_query == "dense":
-            extra |= {"after": fingerprint(self.key("rag", seed=seed)), "reader": code(("rag_predict",))}
+            extra |= {"after": fingerprint(self.key("rag", seed=seed))}
+            extra |= {"reader": code(("rag_predict",))} if self.coded else {}
         else:
             extra |= {"after": fingerprint(self.key("student", training=training_name(row), seed=seed))}
         if row.test_query == "reranker":

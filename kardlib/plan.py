@@ -16,13 +16,15 @@ from .experiment import Experiment
 from .jobs import Job
 from .plain_text import columns, size_text, time_text
 from .presets import Settings, nearest
+from .shipped import KINDS
 from .steps import all_behind, missing
 from .store import artefact_folder
 from .stored import Key, Stored, Times, stored
 from .studies import STUDIES, cells_of
-from .tables import main_jobs, training_jobs
+from .tables import main_jobs, ranking_jobs, training_jobs
 
-State = Literal["cached", "to do", "not needed"]
+STATES = ("cached", "shipped", "to do", "not needed")
+State = Literal["cached", "shipped", "to do", "not needed"]
 TRAINED = ("reranker", "student", "adapted", "retriever", "rag")
 """Steps that are wanted for what is made with them alone."""
 
@@ -74,7 +76,7 @@ def main_cells(settings: Settings, decodings: Sequence[str] = ("greedy",)) -> li
     jobs += [Job("verdicts")] if settings.filter else []
     jobs += [Job("pools"), *training_jobs(experiment)]
     jobs += [Job("reranked", {"seed": seed}) for seed in settings.seeds]
-    return steps_of("main", settings, [*jobs, *main_jobs(experiment, decodings)])
+    return steps_of("main", settings, [*jobs, *ranking_jobs(experiment), *main_jobs(experiment, decodings)])
 
 
 def study_steps(table: str, settings: Settings) -> list[Step]:
@@ -98,7 +100,8 @@ class Planned:
     """A cell and how it stands.
 
     Attributes:
-        state: ``not needed`` is a student or reranker that is not there, and all that it is for is.
+        state: ``shipped`` is not made here and need not be: its outputs come with the kit. ``not needed`` is not there
+            either, and all that it is for is.
         bytes: what it takes on disk; 0 where it is not made.
         seconds: expected for what is to do; None where nothing like it is finished.
         close: the expectation rests on the same work, only the seed or the code being others.
@@ -125,8 +128,9 @@ def planned(cells: Sequence[Step]) -> list[Planned]:
         keys[folder.name] = key
     wanted: set[Path] = set()
     for settings, experiment in experiments.items():
-        jobs = [cell.job for cell in cells if cell.settings == settings and cell.job.step not in TRAINED]
-        wanted |= set(missing(experiment, jobs))
+        jobs = [cell.job for cell in cells if cell.settings == settings]
+        outputs = [job for job in jobs if job.step in KINDS] or [job for job in jobs if job.step not in TRAINED]
+        wanted |= set(missing(experiment, outputs))
     made = stored(next(iter(experiments.values())).root) if experiments else []
     times, on_disk = Times(made, keys), {artefact.folder: artefact for artefact in made}
     return [
@@ -139,7 +143,7 @@ def _standing(cell: Step, folder: Path, key: Key, wanted: bool, made: Stored | N
     if made is not None:
         return Planned(cell, folder, "cached", made.bytes, None, False)
     if not wanted:
-        return Planned(cell, folder, "not needed", 0, None, False)
+        return Planned(cell, folder, "shipped" if cell.job.step in KINDS else "not needed", 0, None, False)
     seconds, close = times.estimate(key) or (None, False)
     return Planned(cell, folder, "to do", 0, seconds, close)
 
@@ -175,13 +179,13 @@ def _title(settings: Settings) -> str:
 def _totals(rows: Sequence[Planned]) -> list[str]:
     steps = dict.fromkeys(row.cell.job.step for row in rows)
     groups = {step: [row for row in rows if row.cell.job.step == step] for step in steps}
-    head = ("step", "cells", "cached", "to do", "not needed", "on disk", "time to do")
+    head = ("step", "cells", *STATES, "on disk", "time to do")
     lines = [head, *(_total(step, group) for step, group in groups.items()), _total("all", rows)]
     return columns(lines, right=range(1, len(head)))
 
 
 def _total(name: str, rows: Sequence[Planned]) -> tuple[str, ...]:
-    count = [str(sum(row.state == state for row in rows)) for state in ("cached", "to do", "not needed")]
+    count = [str(sum(row.state == state for row in rows)) for state in STATES]
     disk = size_text(sum(row.bytes for row in rows))
     return name, str(len(rows)), *count, disk, _time([row for row in rows if row.state == "to do"])
 
@@ -211,7 +215,9 @@ def _cells(rows: Sequence[Planned], asked: Settings) -> list[str]:
 def _otherwise(settings: Settings, asked: Settings) -> str:
     """Settings of a cell that are not those asked about, as ``name=value``."""
     given, usual = settings.model_dump(), asked.model_dump()
-    return " ".join(f"{n}={v}" for n, v in given.items() if v != usual[n] and n not in ("dataset", "data_dir"))
+    return " ".join(
+        f"{n}={v}" for n, v in given.items() if v != usual[n] and n not in ("dataset", "data_dir", "retrain")
+    )
 
 
 def _by_state(rows: Sequence[Planned]) -> str:
@@ -225,5 +231,7 @@ def _legend(rows: Sequence[Planned]) -> list[str]:
     lines = ["time to do: of one step after the other; as many run side by side as there are cores (KARD_WORKERS)."]
     lines += ["It is the median of finished steps that are like it; ~: on the same data with other settings."]
     if any(row.state == "not needed" for row in rows):
-        lines += ["not needed: a student or reranker that was removed, and whose answers or rankings are all there."]
+        lines += ["not needed: it is not there, and the answers and rankings that it is for are."]
+    if any(row.state == "shipped" for row in rows):
+        lines += ["shipped: comes with the kit and is loaded; -p retrain=true makes it anew."]
     return [*lines, f"artefacts: {rows[0].folder.parent.parent}"]

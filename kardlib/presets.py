@@ -46,6 +46,7 @@ class Settings(BaseModel):
             ``retriever_warmup_*`` are those of the training that makes a retriever of the encoder beforehand.
         share: of the training questions that are used, chosen by a hash of their ids (Fig. 4a).
         world: seed of the mini world; ``inventory`` tells which names it draws on.
+        retrain: make anew what ships with the kit, instead of loading it. No number depends on it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -91,6 +92,7 @@ class Settings(BaseModel):
     share: float = Field(default=1.0, gt=0, le=1)
     world: int = 1
     inventory: Literal["development", "reported"] = "reported"
+    retrain: bool = False
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
@@ -103,9 +105,9 @@ class Settings(BaseModel):
         return self
 
     def changed(self) -> dict[str, Any]:
-        """What is not as the preset has it, data folder and seeds aside."""
+        """What is not as the preset has it, of all that numbers depend on, data folder and seeds aside."""
         usual = Settings(preset=self.preset, **usual_values(self.preset, self.dataset))
-        names = set(type(self).model_fields) - {"preset", "dataset", "data_dir", "dapt_text", "seeds"}
+        names = set(type(self).model_fields) - {"preset", "dataset", "data_dir", "dapt_text", "seeds", "retrain"}
         return {n: getattr(self, n) for n in sorted(names) if getattr(self, n) != getattr(usual, n)}
 
 

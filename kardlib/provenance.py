@@ -39,10 +39,14 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def git_state() -> dict[str, Any]:
-    """Commit of the repository and whether tracked files differ from it; None where there is no git or no commit."""
+def git_state(*paths: str) -> dict[str, Any]:
+    """Commit of the repository and whether tracked files differ from it; None where there is no git or no commit.
+
+    Args:
+        paths: files and folders that are looked at, relative to the repository; all of it where none is named.
+    """
     commit = _git("rev-parse", "HEAD")
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    status = _git("status", "--porcelain", "--untracked-files=no", "--", *paths)
     return {"commit": commit or None, "dirty": None if status is None else bool(status)}
 
 

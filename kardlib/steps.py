@@ -27,6 +27,8 @@ def behind(job: Job, settings: Settings) -> list[Job]:
         return [kept, Job("retriever", {"seed": job.arguments["seed"]})]
     if job.step == "reranked":
         return [Job("reranker", {"seed": job.arguments["seed"]})]
+    if job.step == "rankings":
+        return [Job("reranked", job.arguments), Job("rationales", {"show_gold": False})]
     return _behind_predictions(job, kept) if job.step == "predictions" else []
 
 
@@ -56,14 +58,17 @@ def all_behind(jobs: Sequence[Job], settings: Settings) -> list[Job]:
 def missing(experiment: Keys, jobs: Sequence[Job]) -> dict[Path, Job]:
     """What is to be made so that all jobs are finished, by the folder that it will have; upstream steps last.
 
-    What a finished step was made from is not asked for: a student whose answers are all there is not trained again.
+    What a finished step was made from is not asked for: a student whose answers are all there is not trained again, and
+    one whose answers ship with the kit is not trained at all.
     """
     found: dict[Path, Job] = {}
     waiting = list(jobs)
     while waiting:
         job = waiting.pop(0)
         folder = experiment.folder(job.step, **job.arguments)
-        if folder not in found and not (folder / KEY).exists():
+        if folder in found or (folder / KEY).exists():
+            continue
+        if experiment.shipped(job.step, **job.arguments) is None:
             found[folder] = job
             waiting += behind(job, experiment.settings)
     return found

@@ -53,7 +53,7 @@ def stored(root: Path) -> list[Stored]:
     for file in sorted(Path(root).glob(f"*/*/{KEY}")):
         if NAME.fullmatch(file.parent.name):
             found.append(
-                Stored(file.parent.parent.name, file.parent, _read(file), size_of(file.parent), _seconds(file))
+                Stored(file.parent.parent.name, file.parent, _read(file), size_of(file.parent), seconds_of(file.parent))
             )
     return found
 
@@ -68,11 +68,12 @@ def _read(file: Path) -> Key:
     return key
 
 
-def _seconds(key_file: Path) -> float | None:
-    lock = lock_of(key_file.parent)
+def seconds_of(folder: Path) -> float | None:
+    """What the making of a finished artefact took; None where its lock file is gone."""
+    lock = lock_of(folder)
     if not lock.exists():
         return None
-    seconds = key_file.stat().st_mtime - lock.stat().st_mtime
+    seconds = (folder / KEY).stat().st_mtime - lock.stat().st_mtime
     return seconds if seconds >= 0 else None
 
 

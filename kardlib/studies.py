@@ -149,6 +149,6 @@ def _played(parts: Iterable[str], cast: Mapping[str, Mapping[str, str]], given: 
 def _settings(
     wanted: Study, name: str, changes: Mapping[str, Any], given: Settings, dataset: str, student: str
 ) -> Settings:
-    own = {field: getattr(given, field) for field in given.changed()} | {"data_dir": given.data_dir}
+    own = {field: getattr(given, field) for field in (*given.changed(), "data_dir", "retrain")}
     seeds = given.seeds if wanted.all_seeds or name in SEVERAL_RUNS else given.seeds[:1]
     return resolve(given.preset, **own | dict(changes) | {"dataset": dataset, "student": student, "seeds": seeds})

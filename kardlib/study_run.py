@@ -16,6 +16,7 @@ from .scoring import accuracy, outcomes
 from .steps import missing
 from .studies import Cell
 from .tables import accuracy_row, keep_predictions
+from .tally import Tally
 
 STAGES: dict[str, tuple[str, ...]] = {
     "asking the teacher": ("rationales",),
@@ -50,17 +51,18 @@ def outcomes_of(cell: Cell, free: bool = False) -> np.ndarray:
     return outcomes([experiment.predictions(cell.method, seed) for seed in cell.seeds], free)
 
 
-def cell_rows(cells: Sequence[Cell], folder: Path | None = None) -> list[ResultRow]:
+def cell_rows(cells: Sequence[Cell], folder: Path | None = None, tally: Tally | None = None) -> list[ResultRow]:
     """The rows of the cells, under the names that the paper's table has; scored answers first, then as written.
 
     Args:
         folder: of the run; raw predictions of all seeds are written below it.
+        tally: counts which of them were loaded and which were made.
     """
-    return [row for cell in cells for row in _rows(cell, folder)]
+    return [row for cell in cells for row in _rows(cell, folder, tally)]
 
 
-def _rows(cell: Cell, folder: Path | None) -> list[ResultRow]:
-    experiment, row = Experiment(cell.settings), method(cell.method)
+def _rows(cell: Cell, folder: Path | None, tally: Tally | None) -> list[ResultRow]:
+    experiment, row = Experiment(cell.settings, tally), method(cell.method)
     runs = [experiment.predictions(row.name, seed) for seed in cell.seeds]
     name = f"{cell.settings.dataset} {Path(cell.settings.student).name} {cell.row}"
     file = keep_predictions(runs, folder, name) if folder else None

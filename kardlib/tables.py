@@ -74,14 +74,19 @@ def main_jobs(experiment: Experiment, decodings: Sequence[str] = ("greedy",)) ->
 def make_main_table(experiment: Experiment, decodings: Sequence[str] = ("greedy",)) -> None:
     """Train and predict whatever the main table still lacks; a model that nothing missing needs is not trained."""
     settings = experiment.settings
-    ranking = [Job("reranked", {"seed": seed}) for seed in settings.seeds]
     answering = main_jobs(experiment, decodings)
+    lacking = missing(experiment, [*ranking_jobs(experiment), *answering])
+    if not lacking:
+        return
     prepare(experiment)
-    lacking = missing(experiment, [*ranking, *answering])
-    training = [job for job in training_jobs(experiment) if experiment.folder(job.step, **job.arguments) in lacking]
-    run_jobs(settings, training, "training")
-    run_jobs(settings, ranking, "reranking")
-    run_jobs(settings, answering, "answering")
+    reranking = [Job("reranked", {"seed": seed}) for seed in settings.seeds]
+    for title, jobs in (("training", training_jobs(experiment)), ("reranking", reranking), ("answering", answering)):
+        run_jobs(settings, [j for j in jobs if experiment.folder(j.step, **j.arguments) in lacking], title)
+
+
+def ranking_jobs(experiment: Experiment) -> list[Job]:
+    """Rankings of every seed, for hits@k."""
+    return [Job("rankings", {"seed": seed}) for seed in experiment.settings.seeds]
 
 
 def prepare(experiment: Experiment) -> None:
@@ -167,7 +172,7 @@ def hits_rows(experiment: Experiment, folder: Path | None = None) -> list[Result
         folder: of the run; the first passages of each ranking are written to its subfolder ``predictions``.
     """
     rankings = rankings_of(experiment)
-    truth = experiment.truth()
+    truth = truth_of(experiment)
     files = {n: _keep_ranking(n, runs, truth, experiment, folder) if folder else None for n, runs in rankings.items()}
     return [
         _hits_row(experiment, name, k, score(hits(runs, truth, k))).model_copy(update={"predictions": files[name]})
@@ -196,12 +201,15 @@ def _keep_ranking(
 
 
 def rankings_of(experiment: Experiment) -> dict[str, list[dict[str, tuple[str, ...]]]]:
-    """Ranked passage ids by question id: of BM25 (one ranking) and of the reranker (one a seed)."""
-    seeds = experiment.settings.seeds
-    return {
-        "BM25": [{i: c.passages for i, c in experiment.candidates().items()}],
-        "Reranker": [{i: c.passages for i, c in experiment.reranked(seed).items()} for seed in seeds],
-    }
+    """Ids of the first passages by question id: of BM25 (one ranking) and of the reranker (one a seed)."""
+    runs = [experiment.rankings(seed) for seed in experiment.settings.seeds]
+    reranked = [{ranked.question_id: ranked.reranker for ranked in run} for run in runs]
+    return {"BM25": [{ranked.question_id: ranked.bm25 for ranked in runs[0]}], "Reranker": reranked}
+
+
+def truth_of(experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """Ids of the passages that count as hits, by question id."""
+    return {ranked.question_id: ranked.truth for ranked in experiment.rankings(experiment.settings.seeds[0])}
 
 
 def _hits_row(experiment: Experiment, name: str, k: int, value: Score) -> ResultRow:
@@ -260,7 +268,7 @@ def compare_hits(experiment: Experiment, k: int, only: Set[str] | None = None) -
         only: ids of the questions that count; all where it is left out.
     """
     rankings = rankings_of(experiment)
-    truth = {i: passages for i, passages in experiment.truth().items() if only is None or i in only}
+    truth = {i: passages for i, passages in truth_of(experiment).items() if only is None or i in only}
     return difference(hits(rankings["Reranker"], truth, k), hits(rankings["BM25"], truth, k))
 
 
