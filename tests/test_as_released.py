@@ -101,12 +101,12 @@ def test_all_usual_departures_at_once_are_valid_settings() -> None:
 
 def test_the_study_has_each_departure_alone_beside_the_paper() -> None:
     cells = cells_of("as released", resolve("mini", student_lr=1e-3))
-    for method in (RERANKED, RD):
+    for name in (RERANKED, RD):
         changes = [
-            {n: v for n, v in c.settings.changed().items() if n != "student_lr"} for c in cells if c.method == method
+            {n: v for n, v in c.settings.changed().items() if n != "student_lr"} for c in cells if c.method == name
         ]
-        alone = [dict(d.settings) for d in DEPARTURES if d.settings and method in d.rows]
-        assert changes == [{}, *alone, *([switches()[", all of these"]] if method == RERANKED else [])]
+        alone = [dict(d.settings) for d in DEPARTURES if d.settings and name in d.rows]
+        assert changes == [{}, *alone, *([switches()[", all of these"]] if name == RERANKED else [])]
     assert {cell.settings.dataset for cell in cells} == {"mini-medqa"} and len({c.row for c in cells}) == len(cells)
     assert {cell.settings.student_lr for cell in cells} == {1e-3}
 
