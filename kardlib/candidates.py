@@ -5,11 +5,12 @@ Passages are named by id everywhere outside the engine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from .bm25 import Searcher, rank
+from .bm25 import TOKEN_PATTERN, Searcher, rank
 from .errors import KardError
 from .prompts import query_of
 from .records import Question, Rationale, Record
@@ -85,6 +86,39 @@ def sample_pool(pool: Candidates, size: int, rng: np.random.Generator) -> tuple[
     head = rng.permutation(size)[: size // 2]
     tail = rng.choice(np.setdiff1d(np.arange(count), head), size - len(head), replace=False)
     chosen = [*head.tolist(), *tail.tolist()]
+    return [pool.passages[i] for i in chosen], [pool.scores[i] for i in chosen]
+
+
+def released_pool(search: Searcher, question: Question, rationale: Rationale, kappa1: int, kappa2: int) -> Candidates:
+    """The pool of the authors' released code: what the rationale finds, and behind it what the question finds.
+
+    A passage that both find stands twice. The first half has the scores that it was found with, rho(d | r); the second
+    has those of another implementation of BM25(rationale), which knows no word that a single passage has.
+    """
+    if rationale.question_id != question.id:
+        raise KardError(f"rationale of question {rationale.question_id} was paired with question {question.id}")
+    first, second = rationale_candidates(search, rationale, kappa1), question_candidates(search, question, kappa2)
+    words = re.findall(TOKEN_PATTERN, rationale.text)
+    scores = search.scores(" ".join(word for word in words if np.count_nonzero(search.scores(word)) != 1))
+    by_id = {passage.id: float(score) for passage, score in zip(search.passages, scores, strict=True)}
+    return Candidates(
+        key=first.key,
+        passages=first.passages + second.passages,
+        scores=first.scores + tuple(by_id[i] for i in second.passages),
+    )
+
+
+def sample_halves(pool: Candidates, first: int, size: int, rng: np.random.Generator) -> tuple[list[str], list[float]]:
+    """``size`` members of a :func:`released_pool`, half from each half of it; a passage can be drawn from both.
+
+    Args:
+        first: members that the rationale has found; they stand at the front.
+    """
+    sizes = size // 2, size - size // 2
+    found = first, len(pool.passages) - first
+    if sizes[0] > found[0] or sizes[1] > found[1]:
+        raise KardError(f"pool {pool.key}: {size} members were asked for, its halves have {found[0]} and {found[1]}")
+    chosen = [*rng.choice(found[0], sizes[0], replace=False), *(first + rng.choice(found[1], sizes[1], replace=False))]
     return [pool.passages[i] for i in chosen], [pool.scores[i] for i in chosen]
 
 

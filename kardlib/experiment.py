@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .bm25 import BM25
-from .candidates import Candidates, question_candidates, rationale_candidates, training_pool
+from .candidates import Candidates, question_candidates, rationale_candidates, released_pool, training_pool
 from .dataset import DataSet
 from .errors import KardError
 from .filter import Filtered, filter_rationales
@@ -24,6 +24,7 @@ from .prompts import Pair, build_target, query_of
 from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
 from .shipped import KINDS, Ranked, first_passages, read_set
+from .splits import cut
 from .store import SCRATCH, artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
 from .tally import Tally
@@ -63,6 +64,8 @@ class Experiment(Keys):
         return {passage.id: passage.text for passage in self.data.passages}
 
     def questions(self, split: Split) -> list[Question]:
+        if split == "seen":
+            return cut(self.data.train, len(self.data.dev))
         return self.data.dev if split == "dev" else self.data.test
 
     # -- rationales
@@ -116,7 +119,8 @@ class Experiment(Keys):
             by_id = {q.id: q for q in self.data.train}
             kappas = self.settings.kappa1, self.settings.kappa2
             kept = self.kept_rationales()
-            pools = (training_pool(self.search, by_id[r.question_id], r, *kappas) for r in kept)
+            unite = released_pool if self.settings.pool_as_released else training_pool
+            pools = (unite(self.search, by_id[r.question_id], r, *kappas) for r in kept)
             write_jsonl(folder / "pools.jsonl", (self._found("rationale", pool) for pool in pools))
 
         return read_jsonl(artefact(self.root, "pools", self.key("pools"), make) / "pools.jsonl", Candidates)
@@ -212,7 +216,8 @@ class Experiment(Keys):
             items: list[Item] = [(q, None) for q in self.data.train] * s.l
         else:
             items = [(by_id[r.question_id], r) for r in self.kept_rationales()]
-        return training_pairs(training, items, self.search, s.k, count, s.source_tokens, s.target_tokens)
+        layout = "as released" if s.prompt_as_released and training.target == "rationale" else "one for all"
+        return training_pairs(training, items, self.search, s.k, count, s.source_tokens, s.target_tokens, layout)
 
     def adapted(self, seed: int) -> Path:
         """Folder of the base student after further training on text (DAPT)."""

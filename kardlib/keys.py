@@ -18,7 +18,8 @@ from .shipped import data_hash, set_file, ships
 from .sources import code
 from .store import artefact_folder, fingerprint, hash_file
 
-Split = Literal["dev", "test"]
+Split = Literal["dev", "test", "seen"]
+"""``seen``: as many training questions as dev has, to measure what a question that was trained on is worth."""
 _CODE: dict[str, tuple[str, ...]] = {
     "rationales": ("teacher", "readers"),
     "verdicts": ("filter", "generate"),
@@ -129,11 +130,17 @@ class Keys:
         step = "verdicts" if self.settings.filter else "rationales"
         return f"{self.settings.filter} {fingerprint(self.key(step))}"
 
+    def _departures(self, *switches: str) -> dict[str, Any]:
+        """Those switches that are not as in the paper; what is as in the paper has a key without them."""
+        usual = {name: Settings.model_fields[name].default for name in switches}
+        return {name: getattr(self.settings, name) for name in switches if getattr(self.settings, name) != usual[name]}
+
     def _key_pools(self) -> dict[str, Any]:
-        return self._key("pools", ("kappa1", "kappa2"), after=self._kept())
+        return self._key("pools", ("kappa1", "kappa2"), after=self._kept(), **self._departures("pool_as_released"))
 
     def _key_reranker(self, seed: int) -> dict[str, Any]:
-        return self._key("reranker", _RERANKER, seed=seed, after=fingerprint(self.key("pools")))
+        extra = self._departures("reranker_loss", "reranker_frozen_passages")
+        return self._key("reranker", _RERANKER, seed=seed, after=fingerprint(self.key("pools")), **extra)
 
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:
         extra = {"seed": seed, "split": split, "after": fingerprint(self.key("reranker", seed=seed))}
@@ -147,6 +154,8 @@ class Keys:
     def _key_student(self, training: str, seed: int) -> dict[str, Any]:
         reads = ("k",) if TRAININGS[training].query != "none" else ()
         extra = {"training": training, "seed": seed, "after": self._kept()}
+        if TRAININGS[training].target == "rationale":
+            extra |= self._departures("prompt_as_released")
         if self.settings.dapt != "none":
             extra["adapted"] = fingerprint(self.key("adapted", seed=seed))
         return self._key("student", (*_STUDENT, *reads), **extra)

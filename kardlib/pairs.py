@@ -8,7 +8,7 @@ from .bm25 import Searcher
 from .candidates import question_candidates, rationale_candidates, rationale_key
 from .errors import KardError
 from .methods import Training
-from .prompts import Pair, build_prompt, build_target
+from .prompts import Layout, Pair, build_prompt, build_target
 from .records import Question, Rationale
 
 Item = tuple[Question, Rationale | None]
@@ -22,6 +22,7 @@ def training_pairs(
     count: Callable[[str], int] | None = None,
     source_tokens: int = 512,
     target_tokens: int = 256,
+    layout: Layout = "one for all",
 ) -> list[Pair]:
     """Prompts and targets, one for each item.
 
@@ -37,7 +38,9 @@ def training_pairs(
         key = question.id if told is None or training.query != "rationale" else rationale_key(told)
         if key not in sources:
             found = _passages(training, question, told, search, k, texts)
-            sources[key] = build_prompt(question, found, training.target, count=count, max_tokens=source_tokens)
+            sources[key] = build_prompt(
+                question, found, training.target, count=count, max_tokens=source_tokens, layout=layout
+            )
         target = build_target(question.answer_text, told.text if told else None, count, target_tokens)
         pairs.append(Pair(sources[key], target))
     return pairs

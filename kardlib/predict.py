@@ -53,6 +53,8 @@ def predict(
         The answers, and for each question how many worked examples its prompt showed.
     """
     s, questions = experiment.settings, experiment.questions(split)
+    if row.oracle and split == "seen":
+        raise KardError(f"{row.name}: no teacher has told rationales of training questions without seeing the answer")
     folder = experiment.student(training_name(row), seed) if row.training else s.student
     student = Generator(str(folder), s.source_tokens, s.target_tokens)
     passages = test_passages(experiment, row, seed, split)

@@ -45,6 +45,8 @@ class Settings(BaseModel):
         rag_form: how RAG sums over its k passages (Table 7); ``retriever_lr`` is that of its query encoder, the
             ``retriever_warmup_*`` are those of the training that makes a retriever of the encoder beforehand.
         share: of the training questions that are used, chosen by a hash of their ids (Fig. 4a).
+        reranker_loss, reranker_frozen_passages, pool_as_released, prompt_as_released: where the authors' released code
+            departs from the paper, see :mod:`kardlib.as_released`; as in the paper by default.
         world: seed of the mini world; ``inventory`` tells which names it draws on.
         retrain: make anew what ships with the kit, instead of loading it. No number depends on it.
     """
@@ -90,6 +92,10 @@ class Settings(BaseModel):
     retriever_warmup_epochs: int = Field(default=8, ge=1)
     retriever_warmup_batch: int = Field(default=64, ge=2)
     share: float = Field(default=1.0, gt=0, le=1)
+    reranker_loss: Literal["kl", "best document", "annealed kl"] = "kl"
+    reranker_frozen_passages: bool = False
+    pool_as_released: bool = False
+    prompt_as_released: bool = False
     world: int = 1
     inventory: Literal["development", "reported"] = "reported"
     retrain: bool = False
@@ -100,6 +106,8 @@ class Settings(BaseModel):
             raise ValueError(f"kappa_star = {self.kappa_star} is below k = {self.k}, the passages to choose from them")
         if self.teacher == "annotations" and self.l != 1:
             raise ValueError(f"l = {self.l}: the teacher 'annotations' has one rationale for each question")
+        if self.reranker_frozen_passages and self.reranker_form == "cross-encoder":
+            raise ValueError("reranker_frozen_passages: a cross-encoder reads question and passage as one text")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)}: a seed occurs twice")
         return self

@@ -15,6 +15,9 @@ from .errors import KardError
 from .records import Question
 
 Cue = Literal["rationale", "answer"]
+Layout = Literal["one for all", "as released"]
+"""``as released``: the training prompts of the authors' code, which its test prompts do not repeat: a TAB between
+passages, and without passages no label before the question. Its test prompts have the space and the label."""
 LETTERS = "ABCDEFGHIJ"
 CUES: dict[Cue, str] = {"rationale": "Explanation:", "answer": "Answer:"}
 ANSWER_MARK = "So the answer is"
@@ -29,10 +32,10 @@ class Pair:
     target: str
 
 
-def question_block(question: Question) -> str:
+def question_block(question: Question, label: str = "Question: ") -> str:
     """Stem and lettered options."""
     options = " ".join(f"({LETTERS[i]}) {option}" for i, option in enumerate(question.options))
-    return f"Question: {question.stem}\nOptions: {options}"
+    return f"{label}{question.stem}\nOptions: {options}"
 
 
 def query_of(question: Question) -> str:
@@ -48,6 +51,7 @@ def build_prompt(
     explanation: str | None = None,
     count: Callable[[str], int] | None = None,
     max_tokens: int = 512,
+    layout: Layout = "one for all",
 ) -> str:
     """Lay out one source text, the same way in training and at test time.
 
@@ -59,14 +63,16 @@ def build_prompt(
         count: tokens of a text; with it, passages are shortened, the last first, until the prompt fits; if the
             question alone is too long, its stem loses words from the front (what is asked stands at the end).
         max_tokens: room for the whole prompt, in tokens of ``count``.
+        layout: another one in training than at test time is a departure from the paper that can be measured.
 
     Raises:
         KardError: there is not even room for the options.
     """
+    gap, label = ("\t", "" if not passages else "Question: ") if layout == "as released" else (" ", "Question: ")
     asked = [] if explanation is None else [f"{CUES['rationale']} {explanation}"]
 
     def tail_of(stem: str) -> str:
-        return "\n".join([question_block(question.model_copy(update={"stem": stem})), *asked, CUES[cue]])
+        return "\n".join([question_block(question.model_copy(update={"stem": stem}), label), *asked, CUES[cue]])
 
     tail = tail_of(question.stem)
     if count is not None:
@@ -77,23 +83,23 @@ def build_prompt(
             if not kept:
                 raise KardError(f"question {question.id}: its options leave no room for it in {max_tokens} tokens")
             return tail_of(" ".join(words[len(words) - kept :]))
-        if passages and count(_passage_block(passages) + tail) > room:
-            passages = _fit(passages, room - count(tail), count)
-    return _passage_block(passages) + tail
+        if passages and count(_passage_block(passages, gap) + tail) > room:
+            passages = _fit(passages, room - count(tail), count, gap)
+    return _passage_block(passages, gap) + tail
 
 
-def _passage_block(passages: Sequence[str]) -> str:
+def _passage_block(passages: Sequence[str], gap: str) -> str:
     if not passages:
         return ""
-    return "Passages: " + " ".join(f"[{i}] {text}" for i, text in enumerate(passages, 1)) + "\n"
+    return "Passages: " + gap.join(f"[{i}] {text}" for i, text in enumerate(passages, 1)) + "\n"
 
 
-def _fit(passages: Sequence[str], room: int, count: Callable[[str], int]) -> list[str]:
+def _fit(passages: Sequence[str], room: int, count: Callable[[str], int], gap: str) -> list[str]:
     """Cut what does not fit off the end of the passages: the first that is too long is shortened and ends the list."""
     kept: list[str] = []
     for text in passages:
         words = [f"[{len(kept) + 1}]", *text.split()]
-        used = count(_passage_block(kept)) if kept else 0
+        used = count(_passage_block(kept, gap)) if kept else 0
         fit = _words_that_fit(words, room - used - 2, count)
         if fit > 1:
             kept.append(" ".join(words[1:fit]))

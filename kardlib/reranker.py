@@ -19,66 +19,22 @@ from datasets import Dataset
 from sentence_transformers import CrossEncoder, CrossEncoderTrainer, MultiVectorEncoder, MultiVectorEncoderTrainer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
-from sentence_transformers.cross_encoder.losses import ListNetLoss
 from sentence_transformers.multi_vector_encoder import MultiVectorEncoderTrainingArguments
-from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistillKLDivLoss
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import Tensor, nn
 from transformers import PrinterCallback, set_seed
 
-from .candidates import Candidates, sample_pool
+from .candidates import Candidates, sample_halves, sample_pool
 from .errors import KardError
 from .models import device, locate, train_in_bf16
 from .presets import Settings
+from .released_reranker import Annealing, best_only
+from .reranker_losses import eq3_loss as eq3_loss
+from .reranker_losses import loss_of
 from .student import SaveByTime, last_whole_checkpoint
 
 Form = Literal["late-interaction", "cross-encoder"]
 TOKENS = 256
-
-
-def eq3_loss(teacher_scores: Tensor, student_scores: Tensor, tau1: float, tau2: float) -> Tensor:
-    """Eq. 3 written out: the mean over rows of KL(Q || P), Q = softmax(rho / tau1), P = softmax(f / tau2).
-
-    Args:
-        teacher_scores: rho(d | r) of the candidates, shape ``(batch, candidates)``.
-        student_scores: f_phi(d, x) of the same candidates, same shape.
-        tau1, tau2: temperatures, above 0.
-    """
-    if tau1 <= 0 or tau2 <= 0:
-        raise KardError(f"tau1 = {tau1:g}, tau2 = {tau2:g}: temperatures must be above 0")
-    log_p = torch.log_softmax(student_scores / tau2, dim=-1)
-    log_q = torch.log_softmax(teacher_scores / tau1, dim=-1)
-    return nn.functional.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
-
-
-class LateInteractionLoss(MultiVectorDistillKLDivLoss):
-    """The library's distillation loss without its factor tau2²: exactly Eq. 3."""
-
-    def forward(self, sentence_features: Any, labels: Tensor) -> Tensor:
-        return super().forward(sentence_features, labels) / self.student_temperature**2
-
-
-class CrossEncoderLoss(ListNetLoss):
-    """ListNet is the cross-entropy H(Q, P); minus the entropy of Q it is KL(Q || P), Eq. 3.
-
-    Its labels must come divided by tau1, and its scores are divided by tau2 here.
-    """
-
-    def __init__(self, model: CrossEncoder, tau2: float) -> None:
-        super().__init__(model, activation_fn=_Divide(tau2))
-
-    def forward(self, inputs: Any, labels: list[Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        entropy = torch.stack([torch.distributions.Categorical(logits=row.float()).entropy() for row in labels]).mean()
-        return super().forward(inputs, labels, *args, **kwargs) - entropy.to(device())
-
-
-class _Divide(nn.Module):
-    def __init__(self, by: float) -> None:
-        super().__init__()
-        self.by = by
-
-    def forward(self, scores: Tensor) -> Tensor:
-        return scores / self.by
 
 
 class Reranker(Protocol):
@@ -212,10 +168,12 @@ def training_rows(
         raise KardError("a union of candidates has one member only: nothing to rank; raise kappa1 and kappa2")
     rng = np.random.default_rng(seed)
     rows = []
+    first = min(settings.kappa1, len(texts))
     for _ in range(settings.reranker_epochs):
         epoch = []
         for pool in pools:
-            passages, scores = sample_pool(pool, size, rng)
+            halves = settings.pool_as_released
+            passages, scores = sample_halves(pool, first, size, rng) if halves else sample_pool(pool, size, rng)
             epoch.append((queries[pool.key.rpartition("#")[0]], [texts[i] for i in passages], scores))
         rows += [epoch[i] for i in rng.permutation(len(epoch))]
     return rows
@@ -224,7 +182,9 @@ def training_rows(
 def train_reranker(
     rows: Sequence[tuple[str, list[str], list[float]]], settings: Settings, seed: int, out: Path, work: Path
 ) -> list[dict[str, float]]:
-    """Minimise Eq. 3 over the rows, in their order; linear schedule with 5 % warm-up.
+    """Minimise Eq. 3, or what ``settings.reranker_loss`` puts in its place, over the rows, in their order.
+
+    Linear schedule with 5 % warm-up.
 
     Returns:
         The loss curve: rows with ``step`` and ``loss`` (KL in nats).
@@ -233,10 +193,8 @@ def train_reranker(
     late = settings.reranker_form == "late-interaction"
     model = load_late_interaction(settings.encoder) if late else load_cross_encoder(settings.encoder)
     model.model_card_data.set_widget_examples = lambda dataset: None  # a progress bar that says nothing
-    if late:
-        loss = LateInteractionLoss(model, student_temperature=settings.tau2, teacher_temperature=settings.tau1)
-    else:
-        loss = CrossEncoderLoss(model, settings.tau2)
+    loss = loss_of(model, settings)
+    rows = best_only(rows) if settings.reranker_loss == "best document" else rows
     kinds = (MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments, _columns) if late else (
         CrossEncoderTrainer, CrossEncoderTrainingArguments, _lists)  # fmt: skip
     trainer_kind, arguments_kind, table = kinds
@@ -245,7 +203,7 @@ def train_reranker(
         args=arguments_kind(output_dir=str(work), bf16=train_in_bf16(model), **_arguments(settings, seed)),
         train_dataset=table(rows, settings),
         loss=loss,
-        callbacks=[SaveByTime()],
+        callbacks=[SaveByTime(), *([Annealing(loss)] if settings.reranker_loss == "annealed kl" else [])],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))

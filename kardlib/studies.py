@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .as_released import reached, switches
 from .errors import KardError
 from .methods import METHODS, method
 from .presets import Settings, nearest, resolve
@@ -64,6 +65,7 @@ class Study:
         title: what it asks, in a few words.
         changes: settings in which columns or rows differ, each with the words that the row's name gets.
         methods: by the name that they bear in this table; all of the main table where it is empty.
+        reached: methods that stand under a change, by the words of the change; all of them where it is not named.
         all_seeds: three seeds for every method, not only for those that have three runs in the paper.
     """
 
@@ -73,6 +75,7 @@ class Study:
     students: tuple[str, ...]
     methods: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
+    reached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     all_seeds: bool = False
 
 
@@ -113,6 +116,10 @@ STUDIES: dict[str, Study] = {
             {name: name for name in ("KA Fine-tuning", "RAG + Reasoning Distillation", "KARD (Reranker)")},
             all_seeds=True,
         ),
+        Study(
+            "as released", "where the released code departs from the paper", ("medqa",), ("base",), _RERANKER | _RD,
+            switches(), reached(),
+        ),
     )
 }  # fmt: skip
 
@@ -139,6 +146,7 @@ def cells_of(table: str, given: Settings) -> list[Cell]:
         for student in _played(wanted.students, STUDENTS, given)
         for words, changes in wanted.changes.items()
         for label, name in methods.items()
+        if name in wanted.reached.get(words, methods.values())
     ]
 
 

@@ -20,17 +20,15 @@ from kardlib.mini import MiniSet
 from kardlib.presets import Settings, resolve
 from kardlib.prompts import query_of
 from kardlib.reranker import (
-    CrossEncoderLoss,
     LateInteraction,
-    LateInteractionLoss,
     _sorted,
-    eq3_loss,
     load_cross_encoder,
     load_late_interaction,
     load_reranker,
     train_reranker,
     training_rows,
 )
+from kardlib.reranker_losses import CrossEncoderLoss, LateInteractionLoss, eq3_loss
 from kardlib.teacher import ScriptedTeacher
 
 FORMS = ("late-interaction", "cross-encoder")
