@@ -39,10 +39,10 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """*It* is what the question needs; *read* means that it stands in the k passages of the prompt."""
 NO_PASSAGE, SMALL_LM = "reranker fetched no relevant passage", "relevant passage fetched, small LM failed"
+PARTLY: Kind = KINDS[2]
 PAPER_CLASSES: dict[str, tuple[Kind, ...]] = {NO_PASSAGE: KINDS[:2], SMALL_LM: KINDS[2:]}
 """The paper's two classes, its words taken literally: where a part of what is needed was read, a relevant passage was
-fetched. :data:`PARTLY` tells how many these are, since one may also blame retrieval for them."""
-PARTLY: Kind = KINDS[2]
+fetched. One may also blame retrieval for :data:`PARTLY`; :func:`paper_shares` tells both."""
 SILVER = "KARD (Silver Knowledge, oracle)"
 Evidence = Callable[[str, Sequence[str]], float]
 """From a question's id and ids of passages to the share (0 to 1) of what the question needs that they state."""
@@ -178,14 +178,20 @@ def wilson(count: int, n: int) -> list[float]:
     return [100 * float(found.low), 100 * float(found.high)]
 
 
-def shares(runs: Sequence[Sequence[Case]]) -> dict[Kind, Score]:
+def shares(runs: Sequence[Sequence[Case]]) -> dict[str, Score]:
     """Share of the failures in each class; they add up to 100."""
     return {kind: share_of(runs, lambda case, kind=kind: case.kind == kind) for kind in KINDS}
 
 
-def paper_shares(runs: Sequence[Sequence[Case]]) -> dict[str, Score]:
-    """Share of the failures in each of the paper's two classes."""
-    return {name: share_of(runs, lambda case, kinds=kinds: case.kind in kinds) for name, kinds in PAPER_CLASSES.items()}
+def paper_shares(runs: Sequence[Sequence[Case]], part_is: str = SMALL_LM) -> dict[str, Score]:
+    """Share of the failures in each of the paper's two classes.
+
+    Args:
+        part_is: the class of those where a part of what is needed was read.
+    """
+    classes = {name: set(kinds) - {PARTLY} for name, kinds in PAPER_CLASSES.items()}
+    classes[part_is].add(PARTLY)
+    return {name: share_of(runs, lambda case, kinds=kinds: case.kind in kinds) for name, kinds in classes.items()}
 
 
 def failure_rows(experiment: Experiment, name: str, runs: Sequence[Sequence[Case]], answers: str) -> list[ResultRow]:
@@ -195,15 +201,22 @@ def failure_rows(experiment: Experiment, name: str, runs: Sequence[Sequence[Case
         name: of the method whose failures they are.
         answers: ``scored`` or ``free``, as the failures were read.
     """
-    if not any(runs):
-        return []
-    update = {"table": "failure analysis", "paper_student": "-", "metric": "share of failures"}
+    return _rows(experiment, name, answers, "failure analysis", paper_shares(runs)) if any(runs) else []
+
+
+def class_rows(experiment: Experiment, name: str, runs: Sequence[Sequence[Case]], answers: str) -> list[ResultRow]:
+    """The same for each of our own classes, table ``failure classes``."""
+    return _rows(experiment, name, answers, "failure classes", shares(runs)) if any(runs) else []
+
+
+def _rows(experiment: Experiment, name: str, answers: str, table: str, values: Mapping[str, Score]) -> list[ResultRow]:
+    update = {"table": table, "paper_student": "-", "metric": "share of failures"}
     update |= {"decoding": None, "parse_failures": None}
     rows = []
-    for paper_class, value in paper_shares(runs).items():
+    for called, value in values.items():
         row = accuracy_row(experiment, method(name), "greedy", answers, value)
         settings = row.settings | {"failures_of": name}
-        rows.append(row.model_copy(update=update | {"method": paper_class, "settings": settings}))
+        rows.append(row.model_copy(update=update | {"method": called, "settings": settings}))
     return rows
 
 

@@ -16,9 +16,13 @@ from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.failures import (
     KINDS,
+    NO_PASSAGE,
     PAPER_CLASSES,
+    PARTLY,
     SILVER,
+    SMALL_LM,
     Case,
+    class_rows,
     evidence_of,
     failure_rows,
     failures,
@@ -181,6 +185,14 @@ def test_wilson_is_wilsons_formula() -> None:
     assert wilson(0, 30)[0] == 0 < wilson(0, 30)[1] and wilson(30, 30)[1] == 100
 
 
+def test_the_part_read_is_moved_from_one_class_to_the_other() -> None:
+    runs = [[case_of(i, kind=i % 6) for i in range(60)]]
+    literal, other = paper_shares(runs), paper_shares(runs, NO_PASSAGE)
+    part = shares(runs)[PARTLY].value
+    assert other[NO_PASSAGE].value == pytest.approx(literal[NO_PASSAGE].value + part)
+    assert other[SMALL_LM].value == pytest.approx(literal[SMALL_LM].value - part) and part > 0
+
+
 def test_a_repeated_seed_makes_no_interval_narrower() -> None:
     run = [case_of(i, kind=0 if i < 8 else 4) for i in range(20)]
     one, three = (share_of([run] * count, lambda case: case.kind == KINDS[0]) for count in (1, 3))
@@ -191,7 +203,7 @@ def test_a_repeated_seed_makes_no_interval_narrower() -> None:
 def test_nothing_to_sort(experiment: Experiment) -> None:
     with pytest.raises(KardError, match="no wrong answer"):
         shares([[], []])
-    assert failure_rows(experiment, KARD, [[], []], "free") == []
+    assert failure_rows(experiment, KARD, [[], []], "free") == class_rows(experiment, KARD, [[]], "free") == []
 
 
 def test_rows_decide_the_claim_under_both_readings(experiment: Experiment) -> None:
@@ -200,7 +212,10 @@ def test_rows_decide_the_claim_under_both_readings(experiment: Experiment) -> No
     for answers in ("scored", "free"):
         runs = [failures(experiment, KARD, seed, answers == "free") for seed in (0, 1, 2)]
         rows += failure_rows(experiment, KARD, runs, answers)
+        ours = class_rows(experiment, KARD, runs, answers)
+        assert [row.method for row in ours] == list(KINDS) and {row.table for row in ours} == {"failure classes"}
     assert {row.method for row in rows} == set(PAPER_CLASSES) and len(rows) == 4
+    assert decide([claim], ours)[0].verdict == "not run", "our own classes stand for none of the paper's"
     for answers in ("scored", "free"):
         decided = decide([claim], rows, answers)  # type: ignore[arg-type]
         assert [d.verdict == "not run" for d in decided] == [False, False]
