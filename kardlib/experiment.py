@@ -309,6 +309,14 @@ class Experiment(Keys):
             return list(header.shots or ())
         return json.loads((self.folder("predictions", name=name, seed=seed, **arguments) / "shots.json").read_text())
 
+    def controls(self, control: str, seed: int, name: str) -> list[Prediction]:
+        """Answers of a method's student to input that was changed, see :mod:`kardlib.controls`."""
+        from .controls import write_answers
+
+        key = self.key("controls", control=control, seed=seed, name=name)
+        made = artefact(self.root, "controls", key, lambda folder: write_answers(self, control, seed, name, folder))
+        return read_jsonl(made / "predictions.jsonl", Prediction)
+
     def curve(self, step: str, **arguments: Any) -> list[dict[str, float]]:
         """Loss curve of a trained reranker or student."""
         getattr(self, step)(**arguments)

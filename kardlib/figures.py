@@ -120,3 +120,21 @@ def word_bars(words: Sequence[tuple[str, float]]) -> Figure:
     axes.set_xticks(range(len(words)), [word for word, _ in words], rotation=90, fontsize=7)
     axes.set(ylabel="difference of cosines")
     return figure
+
+
+def intervals(
+    names: Sequence[str], values: Sequence[Whisker], xlabel: str, marks: Mapping[str, float] | None = None
+) -> Figure:
+    """One dot with its interval a name, one below the other; ``marks`` are upright lines."""
+    figure, axes = plt.subplots(figsize=(6.5, 0.36 * len(names) + 1.0))
+    rows = np.arange(len(names))[::-1]
+    ends = np.array([[value - low, high - value] for value, low, high in values]).T
+    axes.errorbar([v for v, _, _ in values], rows, xerr=np.maximum(ends, 0), fmt="o", capsize=3, color=COLOURS["blue"])
+    colours = (COLOURS["vermilion"], COLOURS["green"], COLOURS["grey"])
+    for (label, value), colour, style in zip((marks or {}).items(), colours, (":", "--", "-."), strict=False):
+        axes.axvline(value, color=colour, linestyle=style, label=label)
+    axes.set_yticks(rows, names)
+    axes.set(xlabel=xlabel)
+    if marks:
+        axes.legend(fontsize=8)
+    return figure

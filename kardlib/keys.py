@@ -32,6 +32,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "rag": ("rag",),
     "predictions": ("predict", "candidates"),
     "rankings": ("candidates",),
+    "controls": ("controls",),
 }
 """The modules that each step's result depends on; with each comes all that it imports."""
 WIDTH = 100
@@ -191,3 +192,7 @@ class Keys:
         if row.oracle:
             extra |= {"oracle": fingerprint(self.key("rationales", show_gold=False))}
         return self._key("predictions", fields, **extra)
+
+    def _key_controls(self, control: str, seed: int, name: str) -> dict[str, Any]:
+        unchanged = fingerprint(self.key("predictions", name=name, seed=seed))
+        return self._key("controls", control=control, method=name, seed=seed, after=unchanged)

@@ -29,6 +29,10 @@ def behind(job: Job, settings: Settings) -> list[Job]:
         return [Job("reranker", {"seed": job.arguments["seed"]})]
     if job.step == "rankings":
         return [Job("reranked", job.arguments), Job("rationales", {"show_gold": False})]
+    if job.step == "controls":
+        name, seed = job.arguments["name"], job.arguments["seed"]
+        student = Job("student", {"training": training_name(method(name)), "seed": seed})
+        return [Job("predictions", {"name": name, "seed": seed}), student]
     return _behind_predictions(job, kept) if job.step == "predictions" else []
 
 
