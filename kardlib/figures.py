@@ -98,8 +98,10 @@ def dots(
     return figure
 
 
-def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], xlabel: str, title: str) -> Figure:
-    """One lying bar a name, made of parts."""
+def stacked(
+    names: Sequence[str], parts: Mapping[str, Sequence[float]], xlabel: str, title: str, beside: bool = False
+) -> Figure:
+    """One lying bar a name, made of parts; ``beside`` puts the legend to the right of the bars."""
     figure, axes = plt.subplots(figsize=(6, 0.5 * len(names) + 1.2))
     left = np.zeros(len(names))
     for (part, values), colour in zip(parts.items(), COLOURS.values(), strict=False):
@@ -107,7 +109,7 @@ def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], xlabel: 
         left += np.asarray(values)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel=xlabel, title=title)
-    axes.legend()
+    axes.legend(**{"loc": "upper left", "bbox_to_anchor": (1, 1)} if beside else {})
     return figure
 
 

@@ -131,7 +131,7 @@ def _title(row: ResultRow) -> str:
     table = f"Table {row.table}" if row.table.isdigit() else row.table
     played = f" in the place of {row.paper_dataset}" if row.paper_dataset else ""
     student = f" | student {row.student}" if row.student else ""
-    if row.student and row.paper_student:
+    if row.student and row.paper_student not in (None, "-"):
         student += f" in the place of {row.paper_student}"
     reading = {"scored": " | the likeliest option counts", "free": " | the text as written counts"}
     told = reading.get(str(row.settings.get("answers", "")), "")

@@ -16,6 +16,7 @@ from kardlib.leakage import (
     Finding,
     audit,
     audit_html,
+    by_frequency_alone,
     near_duplicates,
     queries,
     query_findings,
@@ -153,6 +154,16 @@ def test_a_query_with_the_rationale_is_caught(experiment: Experiment, monkeypatc
     monkeypatch.setattr(candidates, "query_of", lambda question: f"{question.stem} {told[question.id].text.upper()}")
     one = found(query_findings(experiment), "KARD (BM25): query holds")
     assert one.found == one.checked and not one.wanted and "<b>" in audit_html([one])
+
+
+def test_frequency_alone_is_chance_where_nothing_is_known_and_right_where_answers_repeat() -> None:
+    options = ("a", "b", "c", "d")
+    test = [Question(id=f"q{i}", stem="Which?", options=options, answer=i % 2) for i in range(4)]
+    strange = [Question(id="s", stem="Which?", options=("x", "y"), answer=0)]
+    assert by_frequency_alone(strange, test) == 25
+    assert by_frequency_alone(test[:1], test) == 50, "a is known, b is not"
+    assert by_frequency_alone(test, test) == 50, "a and b share every question"
+    assert by_frequency_alone(test[::2], test[::2]) == 100
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
