@@ -272,9 +272,9 @@ def test_unused_of_one_kind(root: Path, settings: Settings, monkeypatch: pytest.
 
 
 def test_a_step_that_this_version_does_not_know_is_kept(root: Path, experiment: Experiment) -> None:
-    folder = root / "retriever" / "0123456789ab"
+    folder = root / "compressor" / "0123456789ab"
     folder.mkdir(parents=True)
-    (folder / "key.json").write_text('{"step": "retriever", "code": "other"}')
+    (folder / "key.json").write_text('{"step": "compressor", "code": "other"}')
     assert not outdated(stored(root))
-    clean(["retriever"], agreed=True, say=lambda _: None)
+    clean(["compressor"], agreed=True, say=lambda _: None)
     assert not folder.exists()
