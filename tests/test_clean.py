@@ -267,7 +267,7 @@ def test_unused_of_one_kind(root: Path, settings: Settings, monkeypatch: pytest.
     monkeypatch.setattr(keys_module, "code", lambda _: "other")
     clean(["pools"], unused=True, agreed=True, say=lambda _: None)
     assert {artefact.kind for artefact in stored(root)} == {
-        "rationales", "verdicts", "reranker", "reranked", "student", "predictions",
+        "rationales", "verdicts", "reranker", "reranked", "rankings", "student", "predictions",
     }  # fmt: skip
 
 
