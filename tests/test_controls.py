@@ -108,6 +108,8 @@ def test_small_cases_of_chance() -> None:
     alone = Given({"q": ("a",)}, ["a"])
     assert change(CONTROLS["passages in another order"], one, alone, 0).passages == ("a",)
     assert change(CONTROLS["random passages"], one, alone, 0).passages == ()
+    few = Given({"q": ("a", "b", "c")}, list("abcdef"))
+    assert all(set(change(CONTROLS["random passages"], one, few, seed).passages) == set("def") for seed in range(9))
     assert change(CONTROLS["options in another order"], one, alone, 0).question.options == ("no", "yes")
     with pytest.raises(KardError, match="question q: there is no other one"):
         change(CONTROLS["another question's passages"], one, alone, 0)

@@ -128,6 +128,13 @@ def test_the_first_stage_that_went_wrong_is_the_class(
     assert case.kind == kind and case.unparsed == (parsed is None) and case.silver_right == silver
 
 
+def test_however_small_a_part_is_it_is_a_part() -> None:
+    wrong = answer(QUESTION, KARD, 1, passages=("x",))
+    for share, kind in ((0.0, KINDS[0]), (0.01, PARTLY), (0.99, PARTLY), (1.0, "read, silver passages help")):
+        (case,) = sort_failures([wrong], {"q": ()}, lambda _, ids, v=share: v if ids else 0.0, {"q": True}, {"q": None})
+        assert case.kind == kind
+
+
 def test_a_format_failure_is_none_where_options_are_scored(experiment: Experiment) -> None:
     free = [case.kind for seed in (0, 1, 2) for case in failures(experiment, KARD, seed, free=True)]
     scored = [case for seed in (0, 1, 2) for case in failures(experiment, KARD, seed)]
@@ -365,6 +372,8 @@ def test_a_false_name_is_found_with_the_passage_that_says_so(mini: MiniSet) -> N
         found += 1
     assert found > 10
     assert contradictions(f"{drugs[0]} and {drugs[1]} are powders.", stated) == []
+    (one, his), (two, hers) = [(d, drug) for (d, _), (drug, *_) in known.items()][:2]
+    assert his != hers and contradictions(f"{one} needs {his}, {two} needs {hers}.", stated) == []
 
 
 def test_a_sentence_is_backed_by_one_passage_that_was_read(mini: MiniSet) -> None:
