@@ -17,10 +17,10 @@ from .dataset import DataSet
 from .errors import KardError
 from .filter import Filtered, filter_rationales
 from .keys import WIDTH, Keys, Split
-from .methods import TRAININGS, Training, method
+from .methods import Training, method
 from .pairs import Item, training_pairs
 from .presets import Settings
-from .prompts import Pair, build_target, query_of
+from .prompts import Pair, query_of
 from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
 from .shipped import KINDS, Ranked, first_passages, read_set
@@ -221,68 +221,25 @@ class Experiment(Keys):
 
     def adapted(self, seed: int) -> Path:
         """Folder of the base student after further training on text (DAPT)."""
-
-        def make(folder: Path) -> None:
-            from .dapt import adapt, corpus
-            from .student import Hyperparameters
-
-            s = self.settings
-            hyper = Hyperparameters(s.dapt_lr, s.dapt_epochs, s.student_batch, s.source_tokens, s.target_tokens)
-            texts = corpus(self.data, s.dapt, s.dapt_text)
-            curve = adapt(s.student, texts, hyper, seed, folder / "model", folder / SCRATCH)
-            write_json(folder / "curve.json", curve)
-
-        return artefact(self.root, "adapted", self.key("adapted", seed=seed), make) / "model"
+        return self._trained("adapted", seed=seed)
 
     def student(self, training: str, seed: int) -> Path:
         """Folder of a trained student, a model that plain ``transformers`` loads."""
-
-        def make(folder: Path) -> None:
-            from .models import token_counter
-            from .student import Hyperparameters, train_student
-
-            s = self.settings
-            pairs = self.training_pairs(TRAININGS[training], token_counter(s.student))
-            hyper = Hyperparameters(s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens)
-            base = s.student if s.dapt == "none" else str(self.adapted(seed))
-            curve = train_student(base, pairs, hyper, seed, folder / "model", folder / SCRATCH)
-            write_json(folder / "curve.json", curve)
-
-        return artefact(self.root, "student", self.key("student", training=training, seed=seed), make) / "model"
+        return self._trained("student", training=training, seed=seed)
 
     def retriever(self, seed: int) -> Path:
         """Folder of RAG's two encoders before joint training, a DPR that has been trained once."""
-
-        def make(folder: Path) -> None:
-            from .dense_retriever import warm_up, warm_up_pairs
-
-            s, pairs = self.settings, warm_up_pairs(self.data.train, self.search)
-            hyper = s.retriever_warmup_lr, s.retriever_warmup_epochs, s.retriever_warmup_batch
-            write_json(
-                folder / "curve.json", warm_up(s.encoder, pairs, *hyper, seed, folder / "model", folder / SCRATCH)
-            )
-
-        return artefact(self.root, "retriever", self.key("retriever", seed=seed), make) / "model"
+        return self._trained("retriever", seed=seed)
 
     def rag(self, seed: int) -> Path:
         """Folder of a generator and a retriever that were trained together on rationales (Table 7)."""
+        return self._trained("rag", seed=seed)
 
-        def make(folder: Path) -> None:
-            from .dense_retriever import DenseRetriever
-            from .models import token_counter
-            from .rag import rag_hyper, train_rag
+    def _trained(self, step: str, **arguments: Any) -> Path:
+        from .training_steps import TRAINED
 
-            s, by_id = self.settings, {q.id: q for q in self.data.train}
-            count = token_counter(s.student)
-            items = [
-                (q, build_target(q.answer_text, r.text, count, s.target_tokens))
-                for r in self.kept_rationales() if (q := by_id[r.question_id])
-            ]  # fmt: skip
-            retriever = DenseRetriever.fresh(str(self.retriever(seed)), self.data.passages)
-            curve = train_rag(s.student, retriever, items, rag_hyper(s), seed, folder / "model", folder / SCRATCH)
-            write_json(folder / "curve.json", curve)
-
-        return artefact(self.root, "rag", self.key("rag", seed=seed), make) / "model"
+        make = TRAINED[step]
+        return artefact(self.root, step, self.key(step, **arguments), lambda f: make(self, f, **arguments)) / "model"
 
     def predictions(self, name: str, seed: int, decoding: str = "greedy", split: Split = "test") -> list[Prediction]:
         """Answers of one method and seed to all questions of a split, with rationale and passages."""

@@ -1,0 +1,74 @@
+"""What the training steps of an experiment do; each fills a folder with ``model`` and the loss curve ``curve.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .methods import TRAININGS
+from .models import token_counter
+from .presets import Settings
+from .prompts import build_target
+from .store import SCRATCH, write_json
+from .student import Hyperparameters, train_student
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+
+
+def train_adapted(experiment: Experiment, folder: Path, seed: int) -> None:
+    """The base student, trained further on text (DAPT)."""
+    from .dapt import adapt, corpus
+
+    s = experiment.settings
+    hyper = Hyperparameters(s.dapt_lr, s.dapt_epochs, s.student_batch, s.source_tokens, s.target_tokens)
+    texts = corpus(experiment.data, s.dapt, s.dapt_text)
+    write_json(folder / "curve.json", adapt(s.student, texts, hyper, seed, folder / "model", folder / SCRATCH))
+
+
+def train_student_on(experiment: Experiment, folder: Path, training: str, seed: int) -> None:
+    """A student on the pairs of one training (Eqs. 1 and 2, and fine-tuning)."""
+    s = experiment.settings
+    pairs = experiment.training_pairs(TRAININGS[training], token_counter(s.student))
+    base = s.student if s.dapt == "none" else str(experiment.adapted(seed))
+    curve = train_student(base, pairs, student_hyper(s), seed, folder / "model", folder / SCRATCH)
+    write_json(folder / "curve.json", curve)
+
+
+def student_hyper(settings: Settings) -> Hyperparameters:
+    """Hyperparameters of a student."""
+    s = settings
+    return Hyperparameters(s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens)
+
+
+def train_retriever(experiment: Experiment, folder: Path, seed: int) -> None:
+    """A dense retriever, before it is trained jointly with its generator."""
+    from .dense_retriever import warm_up, warm_up_pairs
+
+    s, pairs = experiment.settings, warm_up_pairs(experiment.data.train, experiment.search)
+    hyper = s.retriever_warmup_lr, s.retriever_warmup_epochs, s.retriever_warmup_batch
+    curve = warm_up(s.encoder, pairs, *hyper, seed, folder / "model", folder / SCRATCH)
+    write_json(folder / "curve.json", curve)
+
+
+def train_rag_on(experiment: Experiment, folder: Path, seed: int) -> None:
+    """Generator and retriever jointly, on the kept rationales."""
+    from .dense_retriever import DenseRetriever
+    from .rag import rag_hyper, train_rag
+
+    s, by_id = experiment.settings, {q.id: q for q in experiment.data.train}
+    count = token_counter(s.student)
+    told = [(by_id[r.question_id], r.text) for r in experiment.kept_rationales()]
+    items = [(q, build_target(q.answer_text, text, count, s.target_tokens)) for q, text in told]
+    retriever = DenseRetriever.fresh(str(experiment.retriever(seed)), experiment.data.passages)
+    curve = train_rag(s.student, retriever, items, rag_hyper(s), seed, folder / "model", folder / SCRATCH)
+    write_json(folder / "curve.json", curve)
+
+
+TRAINED = {
+    "adapted": train_adapted,
+    "student": train_student_on,
+    "retriever": train_retriever,
+    "rag": train_rag_on,
+}
+"""By step."""
