@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import student
 from .methods import TRAININGS
 from .models import token_counter
 from .presets import Settings
 from .prompts import build_target
 from .store import SCRATCH, write_json
-from .student import Hyperparameters, train_student
+from .student import Hyperparameters
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -31,7 +32,7 @@ def train_student_on(experiment: Experiment, folder: Path, training: str, seed: 
     s = experiment.settings
     pairs = experiment.training_pairs(TRAININGS[training], token_counter(s.student))
     base = s.student if s.dapt == "none" else str(experiment.adapted(seed))
-    curve = train_student(base, pairs, student_hyper(s), seed, folder / "model", folder / SCRATCH)
+    curve = student.train_student(base, pairs, student_hyper(s), seed, folder / "model", folder / SCRATCH)
     write_json(folder / "curve.json", curve)
 
 
