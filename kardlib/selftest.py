@@ -48,10 +48,13 @@ def stages(runs: str, pytest_arguments: Sequence[str] = ()) -> list[Stage]:
     nbval = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}", "-p", "no:cacheprovider"]
     if SANITIZE.is_file():
         nbval.append(f"--nbval-sanitize-with={SANITIZE}")
+    files = sorted(str(path) for path in (REPOSITORY / "tests").glob("test_*.py"))
+    halves = files[::2], files[1::2]  # most of them use one core
     smoke = [part for setting in SMOKE for part in ("-p", setting)]
     kard = ["-m", "kardlib.cli"]
     return [
-        Stage("unit tests", ["-m", "pytest", str(REPOSITORY / "tests"), *pytest_arguments]),
+        Stage("unit tests", ["-m", "pytest", *halves[0], *pytest_arguments]),
+        Stage("unit tests, the other half", ["-m", "pytest", *halves[1], *pytest_arguments], beside=True),
         Stage("full mini run", [*kard, "demo"]),
         Stage("notebooks with other parameters", [*kard, "run", "all", *smoke], {"KARD_RUNS": runs}),
         # without a notebook pytest would collect the unit tests again and pass
