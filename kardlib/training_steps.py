@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ def train_adapted(experiment: Experiment, folder: Path, seed: int) -> None:
     from .dapt import adapt, corpus
 
     s = experiment.settings
-    hyper = Hyperparameters(s.dapt_lr, s.dapt_epochs, s.student_batch, s.source_tokens, s.target_tokens)
+    hyper = replace(student_hyper(s), lr=s.dapt_lr, epochs=s.dapt_epochs)
     texts = corpus(experiment.data, s.dapt, s.dapt_text)
     write_json(folder / "curve.json", adapt(s.student, texts, hyper, seed, folder / "model", folder / SCRATCH))
 

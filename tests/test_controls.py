@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from constructed import answer
+from tiny import smallest_runs
 
-from kardlib import jobs
 from kardlib.controls import CONTROLS, Changed, Control, Given, answers_under, change, control
 from kardlib.controls_table import control_rows, effect, effects, effects_html, make_controls
 from kardlib.errors import KardError
@@ -17,7 +17,7 @@ from kardlib.experiment import Experiment
 from kardlib.jobs import Job
 from kardlib.methods import method
 from kardlib.mini import MiniSet
-from kardlib.presets import SPLIT_SIZES, Settings, resolve
+from kardlib.presets import Settings, resolve
 from kardlib.prompts import build_prompt, parse_answer
 from kardlib.records import Prediction, Question
 from kardlib.steps import behind
@@ -123,11 +123,7 @@ def test_small_cases_of_chance() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def smallest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Runs in a folder of their own, one process, a handful of questions."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KARD_RUNS", str(tmp_path_factory.mktemp("runs")))
-        patch.setenv("KARD_WORKERS", "1")
-        patch.setitem(SPLIT_SIZES, "smoke", SIZES)
-        patch.setattr(jobs, "_experiments", {})
+    with smallest_runs(tmp_path_factory.mktemp("runs"), SIZES):
         yield
 
 

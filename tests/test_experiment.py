@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+from tiny import smallest_runs
 
 from kardlib import jobs, sources, student, tables
 from kardlib.candidates import question_candidates, rationale_candidates
@@ -22,7 +23,7 @@ from kardlib.generate import Generator
 from kardlib.jobs import Job, run_jobs
 from kardlib.methods import KARD, METHODS, TRAININGS, Method, method, training_name
 from kardlib.predict import predict, test_passages
-from kardlib.presets import SPLIT_SIZES, Settings, resolve
+from kardlib.presets import Settings, resolve
 from kardlib.prompts import build_prompt, build_target, parse_answer, query_of
 from kardlib.records import Prediction, read_jsonl
 from kardlib.runs import PAPER_CSV
@@ -37,11 +38,7 @@ KARD_ROWS = [row for row in METHODS if row.training == KARD]
 @pytest.fixture(scope="module", autouse=True)
 def smallest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Runs in a folder of their own, one process, a handful of questions."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KARD_RUNS", str(tmp_path_factory.mktemp("runs")))
-        patch.setenv("KARD_WORKERS", "1")
-        patch.setitem(SPLIT_SIZES, "smoke", SIZES)
-        patch.setattr(jobs, "_experiments", {})
+    with smallest_runs(tmp_path_factory.mktemp("runs"), SIZES):
         yield
 
 

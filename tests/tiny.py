@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kardlib import reranker, student
+from kardlib import jobs, reranker, student
 from kardlib.base_models import Phase, Recipe, new_model
 from kardlib.mini_tokenizer import Role, make_tokenizer
+from kardlib.presets import SPLIT_SIZES
 from kardlib.student import SaveByTime
 
 
@@ -71,3 +74,14 @@ def watch_training(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     for module in (student, reranker):
         monkeypatch.setattr(module, "SaveByTime", Watch)
     return steps
+
+
+@contextmanager
+def smallest_runs(folder: Path, sizes: dict[str, int]) -> Iterator[None]:
+    """Runs go to a folder of their own, in one process; smoke size is ``sizes``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KARD_RUNS", str(folder))
+        patch.setenv("KARD_WORKERS", "1")
+        patch.setitem(SPLIT_SIZES, "smoke", sizes)
+        patch.setattr(jobs, "_experiments", {})
+        yield
