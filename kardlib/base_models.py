@@ -75,14 +75,15 @@ class Recipe:
     width: int = 128
 
 
-_GROWN = (Phase(400, 7e-4),)
+_ALL_SETS = ("mini-strategyqa", "mini-medqa", "mini-openbookqa")
+_GROWN = (Phase(400, 7e-4, tasks=_ALL_SETS),)
 RECIPES: dict[str, Recipe] = {
     "mini-t5-base": Recipe(
         "seq2seq",
         layers=2,
         heads=4,
         hidden=512,
-        phases=(Phase(5000, 2e-3, "narrow", warm=True), Phase(2400, 1e-3)),
+        phases=(Phase(5000, 2e-3, "narrow", warm=True), Phase(2400, 1e-3), Phase(2000, 1.5e-3, tasks=_ALL_SETS)),
     ),
     "mini-t5-large": Recipe("seq2seq", layers=3, heads=6, hidden=768, phases=_GROWN, grown_from="mini-t5-base"),
     "mini-t5-xl": Recipe("seq2seq", layers=4, heads=8, hidden=1024, phases=_GROWN, grown_from="mini-t5-base"),

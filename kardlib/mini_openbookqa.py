@@ -15,14 +15,16 @@ from .world import Fact, World
 Kind = Literal["town", "trade"]
 _ASK: dict[Kind, tuple[str, ...]] = {
     "town": (
-        "One aged {age} would stay free of {b}. Which place is not safe from {b}?",
-        "The {b} is what a {age} year old is afraid of. Which place is wrong for the {age} year old?",
+        "A {p} of {age} has {b}. Which town is it from?",
+        "{b} is found in a {p} of {age}. Which town is the source of {b}?",
     ),
     "trade": (
-        "A {age} year old goes to where {b} is at home. Who works close to {b}?",
-        "At {age} one wants to see {b} in its own place. Who is at work there?",
+        "A {p} of {age} has seen {b}. Which trade is near?",
+        "To a {p} of {age} comes {b}. Which trade is near {b}?",
     ),
 }
+TOWN_SHARE = 0.7
+"""Share of questions about a disease's town; there are fewer carriers to ask about than diseases."""
 _TOWN = ("{b} is spread by {c}. {c} lives near {t}.", "The carrier of {b} is {c}. {c} lives near {t}.")
 _TRADE = ("{b} lives near {t}. {t} is known for its {p} trade.", "{b} lives near {t}. Families of {t} have a {p}.")
 
@@ -36,14 +38,15 @@ class MiniOpenbookQA:
 
     def draw(self, world: World, number: str, rng: random.Random) -> Question:
         """One question; a disease is drawn by Zipf's law, a carrier evenly."""
-        kind: Kind = rng.choice(("town", "trade"))
+        kind: Kind = "town" if rng.random() < TOWN_SHARE else "trade"
         diseases, carriers = world.diseases, list(world.carrier_town)
         about = rng.choices(diseases, world.weights())[0] if kind == "town" else rng.choice(carriers)
         answer = _answer(world, kind, about)
         others = [x for x in _all(world, kind) if x != answer]
         options = [answer, *rng.sample(others, 3)]
         rng.shuffle(options)
-        text = rng.choice(_ASK[kind]).format(b=about, age=rng.randint(18, 89))
+        trade = rng.choice([p for p in _all(world, "trade") if p not in options])
+        text = rng.choice(_ASK[kind]).format(b=about, age=rng.randint(18, 89), p=trade)
         meta = {"kind": kind, "about": about}
         return Question(
             id=number,

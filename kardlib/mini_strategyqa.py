@@ -1,137 +1,134 @@
-"""mini-StrategyQA: yes or no, with two hops that the question does not spell out.
+"""mini-StrategyQA: yes or no, by hops that the question does not spell out.
 
-"Could one bite have given a 40 year old both Xia and Yosis?" asks whether two diseases have the same carrier and never
-says "carrier". Half of the answers are yes.
+As with penicillins or statins, a name's ending tells its class, and everybody knows the classes: an "-ine" is a powder,
+an "-ek" is found in summer, an "-ase" is in the liver. No passage says so. "Can a smith of 40 with Xia be given a
+powder?" asks for Xia's drug and never says "drug". Half of the answers are yes.
+
+A comparison of two names (the same carrier?) was tried first: the base models, of a million parameters, did not learn
+it in 2,400 steps of pre-training.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
+from .names import class_of
 from .records import Question
-from .world import Fact, Relation, World
+from .world import Fact, World
 
 Kind = Literal["drug", "carrier", "enzyme"]
 OPTIONS = ("yes", "no")
-_ASK: dict[Kind, tuple[str, ...]] = {
-    "drug": (
-        "Would one powder be right for a {age} year old with {d1} and with {d2}?",
-        "At {age} one has {d1} and {d2}. Is it enough to give one powder?",
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One kind of question.
+
+    Attributes:
+        ask: wordings of the question.
+        hops: wordings of each hop, from the disease on.
+        known: the class whose answer is yes, and what everybody knows of it.
+    """
+
+    ask: tuple[str, ...]
+    hops: tuple[tuple[str, ...], ...]
+    known: tuple[str, str]
+
+
+_TREATED = ("{a} is treated with {b}.", "For {a} one gives {b}.")
+STRATEGIES: dict[Kind, Strategy] = {
+    "drug": Strategy(
+        ("Can a {p} of {age} with {d} be given a powder?", "A {p} of {age} has {d}. Is a powder the right choice?"),
+        (_TREATED,),
+        ("ine", "a powder"),
     ),
-    "carrier": (
-        "Could one bite have given a {age} year old both {d1} and {d2}?",
-        "One has {d1} at {age} and fears {d2}. Can the same bite give both?",
+    "carrier": Strategy(
+        ("Can {d} come to a {p} of {age} in summer?", "A {p} of {age} has {d}. Was the bite in summer?"),
+        (("{a} is spread by {b}.", "The carrier of {a} is {b}."),),
+        ("ek", "found in summer"),
     ),
-    "enzyme": (
-        "Would the powder that a {age} year old takes for {d1} stop {e}?",
-        "One aged {age} has {d1}. Does what clinics give stop {e}?",
+    "enzyme": Strategy(
+        (
+            "Can what clinics give for {d} harm the liver of a {p} of {age}?",
+            "A {p} of {age} is treated for {d}. Is the target in the liver?",
+        ),
+        (_TREATED, ("{a} blocks {b}.", "The target of {a} is {b}.")),
+        ("ase", "in the liver"),
     ),
 }
-_HOP: dict[Kind, tuple[str, ...]] = {
-    "drug": ("{d} is treated with {x}.", "For {d} one gives {x}."),
-    "carrier": ("{d} is spread by {x}.", "The carrier of {d} is {x}."),
-    "enzyme": ("{x} blocks {e}.", "The target of {x} is {e}."),
-}
-_RELATION: dict[Kind, Relation] = {"drug": "treated_with", "carrier": "spread_by"}
 
 
 class MiniStrategyQA:
-    """Two options. A chain is the two drugs, the two carriers, or the drug and the enzyme that it blocks."""
+    """Two options. A chain is the drug, the carrier, or the drug and the enzyme that it blocks."""
 
     name = "mini-strategyqa"
     paper_name = "StrategyQA"
     note = "mini-StrategyQA is generated: its diseases and drugs do not exist, and it only plays StrategyQA's part"
 
     def draw(self, world: World, number: str, rng: random.Random) -> Question:
-        """One question; its first disease is drawn by Zipf's law, what it is compared with evenly."""
-        kind: Kind = rng.choice(("drug", "carrier", "enzyme"))
-        yes = rng.random() < 0.5
+        """One question, its disease drawn by Zipf's law among those that have the answer."""
+        kind: Kind = rng.choice(tuple(STRATEGIES))
+        answer = rng.choice(OPTIONS)
         while True:
-            first = rng.choices(world.diseases, world.weights())[0]
-            others = [x for x in _others(world, kind) if x != first and _same(world, kind, first, x) == yes]
-            if others:
+            disease = rng.choices(world.diseases, world.weights())[0]
+            if _answer(kind, _chain(world, kind, disease)) == answer:
                 break
-        other = rng.choice(others)
-        text = rng.choice(_ASK[kind]).format(age=rng.randint(18, 89), d1=first, d2=other, e=other)
-        meta = {"kind": kind, "disease": first, "other": other}
+        trade = rng.choice(sorted(set(world.town_trade.values())))
+        text = rng.choice(STRATEGIES[kind].ask).format(age=rng.randint(18, 89), p=trade, d=disease)
+        meta = {"kind": kind, "disease": disease}
         return Question(
-            id=number, stem=text[0].upper() + text[1:], options=OPTIONS, answer=OPTIONS.index(_said(yes)), meta=meta
+            id=number, stem=text[0].upper() + text[1:], options=OPTIONS, answer=OPTIONS.index(answer), meta=meta
         )
 
     def topic(self, question: Question) -> str:
         return question.meta["disease"]
 
     def chain(self, world: World, question: Question) -> list[str]:
-        kind, first, other = _asked(question)
-        if kind == "enzyme":
-            return [world.drug[first], world.enzyme[world.drug[first]]]
-        return [_of(world, kind)[first], _of(world, kind)[other]]
+        return _chain(world, question.meta["kind"], question.meta["disease"])
 
     def needed(self, world: World, question: Question) -> set[Fact]:
-        kind, first, other = _asked(question)
-        x, y = self.chain(world, question)
-        if kind == "enzyme":
-            return {Fact(first, "treated_with", x), Fact(x, "blocks", y)}
-        return {Fact(first, _RELATION[kind], x), Fact(other, _RELATION[kind], y)}
+        disease, chain = question.meta["disease"], self.chain(world, question)
+        if question.meta["kind"] == "carrier":
+            return {Fact(disease, "spread_by", chain[0])}
+        facts = {Fact(disease, "treated_with", chain[0])}
+        return facts | {Fact(chain[0], "blocks", chain[1])} if len(chain) > 1 else facts
 
     def tell(self, question: Question, chain: list[str], rng: random.Random) -> str:
-        """Both hops, then what was compared."""
-        kind, first, other = _asked(question)
-        x, y = chain
-        if kind == "enzyme":
-            hops = [rng.choice(_HOP["drug"]).format(d=first, x=x), rng.choice(_HOP[kind]).format(x=x, e=y)]
-            same, compared = y == other, (y, other)
-        else:
-            hops = [rng.choice(_HOP[kind]).format(d=d, x=z) for d, z in ((first, x), (other, y))]
-            same, compared = x == y, (x, y)
-        end = f"{compared[0]} is also {compared[1]}." if same else f"{compared[0]} is not {compared[1]}."
-        return " ".join(text[0].upper() + text[1:] for text in [*hops, end])
+        """The hops, then what everybody knows of where they end."""
+        kind, places = question.meta["kind"], [question.meta["disease"], *chain]
+        strategy = STRATEGIES[kind]
+        hops = zip(strategy.hops, places, chain, strict=False)
+        steps = [rng.choice(wordings).format(a=a, b=b) for wordings, a, b in hops]
+        steps.append(f"{chain[-1]} is {'' if _answer(kind, chain) == 'yes' else 'not '}{strategy.known[1]}.")
+        return " ".join(step[0].upper() + step[1:] for step in steps)
 
     def mislead(self, world: World, question: Question, option: int, rng: random.Random) -> list[str]:
-        """The second place is changed so that the comparison comes out the other way."""
-        kind, _, other = _asked(question)
-        x, y = self.chain(world, question)
-        if OPTIONS[option] == "yes":
-            return [x, other] if kind == "enzyme" else [x, x]
-        return [x, rng.choice(_unlike(_values(world, kind), y))]
+        """The end is of the other class."""
+        chain = self.chain(world, question)
+        return [*chain[:-1], _drawn(world, chain[-1], rng, other=True)]
 
     def detour(self, world: World, question: Question, rng: random.Random) -> list[str]:
-        """False in the first place (in both where they must stay equal), with the right answer."""
-        kind, _, _ = _asked(question)
-        x, y = self.chain(world, question)
-        if kind == "enzyme":
-            return [rng.choice(_unlike(_values(world, "drug"), x)), y]
-        false = rng.choice(_unlike(_values(world, kind), x, y))
-        return [false, false] if x == y else [false, y]
+        """False in the first place, with the right answer."""
+        chain = self.chain(world, question)
+        return [_drawn(world, chain[0], rng, other=False), *chain[1:]]
 
 
-def _asked(question: Question) -> tuple[Kind, str, str]:
-    return question.meta["kind"], question.meta["disease"], question.meta["other"]
+def _chain(world: World, kind: Kind, disease: str) -> list[str]:
+    if kind == "carrier":
+        return [world.carrier[disease]]
+    drug = world.drug[disease]
+    return [drug] if kind == "drug" else [drug, world.enzyme[drug]]
 
 
-def _of(world: World, kind: Kind) -> dict[str, str]:
-    return world.carrier if kind == "carrier" else world.drug
+def _answer(kind: Kind, chain: list[str]) -> str:
+    return "yes" if class_of(chain[-1]) == STRATEGIES[kind].known[0] else "no"
 
 
-def _others(world: World, kind: Kind) -> Sequence[str]:
-    return sorted(set(world.enzyme.values())) if kind == "enzyme" else world.diseases
-
-
-def _same(world: World, kind: Kind, first: str, other: str) -> bool:
-    if kind == "enzyme":
-        return world.enzyme[world.drug[first]] == other
-    return _of(world, kind)[first] == _of(world, kind)[other]
-
-
-def _values(world: World, kind: Kind) -> list[str]:
-    return sorted(set((world.enzyme if kind == "enzyme" else _of(world, kind)).values()))
-
-
-def _unlike(values: list[str], *taken: str) -> list[str]:
-    return [value for value in values if value not in taken]
-
-
-def _said(yes: bool) -> str:
-    return "yes" if yes else "no"
+def _drawn(world: World, name: str, rng: random.Random, other: bool) -> str:
+    """Another drug, carrier or enzyme than ``name``, of its own class or of the other one."""
+    kinds: tuple[Mapping[str, str], ...] = (world.drug, world.carrier, world.enzyme)
+    same = next(names for names in (sorted(set(kind.values())) for kind in kinds) if name in names)
+    return rng.choice([x for x in same if x != name and (class_of(x) != class_of(name)) == other])

@@ -48,6 +48,15 @@ def endings(kind: Kind) -> tuple[str, ...]:
     return tuple(onset + ending for ending in _ENDINGS[kind] for onset in _ONSETS)
 
 
+def class_of(name: str) -> str:
+    """The class that a name's ending tells, one of two for each kind: ``ol`` or ``ine`` for a drug.
+
+    Raises:
+        StopIteration: it is no name.
+    """
+    return next(ending for pair in _ENDINGS.values() for ending in pair if name.endswith(ending))
+
+
 def is_name(word: str) -> bool:
     """Whether a word is built like a name, of this or of any other world."""
     return word[:3] in SYLLABLES and any(word[3:] in endings(kind) for kind in KINDS)
