@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .errors import KardError
 from .generate import Generator
 from .methods import Method, method, training_name
-from .predict import _begin, _prediction
+from .predict import begin_of, prediction_of
 from .prompts import build_prompt, parse_answer
 from .records import Prediction, Question, write_jsonl
 
@@ -179,9 +179,9 @@ def answers_under(experiment: Experiment, way: Control, row: Method, seed: int) 
     parsed = [parse_answer(text, offered) for text, offered in zip(texts, options, strict=True)]
     chosen = parsed
     if s.answers == "scored":
-        chosen = list(student.likeliest(prompts, [_begin(text, row) for text in texts], options))
+        chosen = list(student.likeliest(prompts, [begin_of(text, row) for text in texts], options))
     return [
-        _prediction(q, [text], [a.back(named)], row, seed, "greedy", a.back(option), a.passages)
+        prediction_of(q, [text], [a.back(named)], row, seed, "greedy", a.back(option), a.passages)
         for q, a, text, named, option in zip(questions, asked, texts, parsed, chosen, strict=True)
     ]
 

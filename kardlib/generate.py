@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from .models import is_encoder_decoder, load_student, load_tokenizer
-from .student import _pad, causal_prompt
+from .student import causal_prompt, pad_rows
 
 Decoding = Literal["greedy", "vote5"]
 VOTES = 5
 # The authors' sampling [C].
 SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 50, "top_p": 0.95}
-Progress = Callable[[int], None]
+Continuations = tuple[list[int], list[list[int]]]
+"""Token ids of what has been written, and of each option behind it."""
 
 
 class Generator:
@@ -58,49 +60,61 @@ class Generator:
             options: for each prompt, the option texts.
         """
         rows = [self._encode(prompt) for prompt in prompts]
+        groups = [
+            continuations(self.tokenizer, begin, texts, self._seq2seq)
+            for begin, texts in zip(begins, options, strict=True)
+        ]
+        score = self._seq2seq_scores if self._seq2seq else self._causal_scores
         result = [0] * len(prompts)
-        for index in self._batches(rows, None):
-            groups = [_continuations(self.tokenizer, begins[i], options[i], self._seq2seq) for i in index]
-            flat = [(rows[i], row, shared) for i, (group, shared) in zip(index, groups, strict=True) for row in group]
-            scores = iter(self._log_likelihoods(flat, [len(group) for group, _ in groups]))
-            for i, (group, _) in zip(index, groups, strict=True):
-                values = [next(scores) for _ in group]
-                result[i] = values.index(max(values))
+        for index in self._batches(rows, [begin for begin, _ in groups] if self._seq2seq else None):
+            values = score([rows[i] for i in index], [groups[i] for i in index])
+            for i, own in zip(index, values, strict=True):
+                result[i] = own.index(max(own))
         return result
 
     @torch.inference_mode()
-    def _log_likelihoods(self, flat: list[tuple[list[int], list[int], int]], counts: list[int]) -> list[float]:
-        """Mean log-likelihood of each row's tokens behind the shared ones, given its source.
+    def _seq2seq_scores(self, sources: list[list[int]], groups: list[Continuations]) -> list[list[float]]:
+        """Mean log-likelihood of each option. Source and beginning, of equal length in a batch, are read once."""
+        device, pad, most = self._model.device, self.tokenizer.pad_token_id, max(len(rows) for _, rows in groups)
+        mask = pad_rows([[1] * len(row) for row in sources], 0, left=False).to(device)
+        start = self._model.generation_config.decoder_start_token_id
+        read = self._model(
+            input_ids=pad_rows(sources, pad, left=False).to(device),
+            attention_mask=mask,
+            decoder_input_ids=torch.tensor([[start, *begin] for begin, _ in groups], device=device),
+            use_cache=True,
+        )
+        # every question gets as many rows as the one with most options; what is too many is cut off again below
+        flat = [row for _, rows in groups for row in [*rows, *[rows[0]] * (most - len(rows))]]
+        labels = pad_rows(flat, -100, left=False).to(device)
+        logits = read.logits[:, -1:].repeat_interleave(most, 0)
+        if labels.shape[1] > 1:
+            read.past_key_values.batch_repeat_interleave(most)
+            rest = self._model(
+                encoder_outputs=(read.encoder_last_hidden_state.repeat_interleave(most, 0),),
+                attention_mask=mask.repeat_interleave(most, 0),
+                decoder_input_ids=labels[:, :-1].masked_fill(labels[:, :-1] < 0, pad),
+                past_key_values=read.past_key_values,
+            )
+            logits = torch.cat([logits, rest.logits], 1)
+        scores = iter(_mean_log_likelihoods(logits, labels))
+        values = [[next(scores) for _ in range(most)] for _ in groups]
+        return [own[: len(rows)] for own, (_, rows) in zip(values, groups, strict=True)]
 
-        Args:
-            flat: source, target and number of shared target tokens of each row; rows of one source are neighbours.
-            counts: rows of each source.
-        """
+    @torch.inference_mode()
+    def _causal_scores(self, sources: list[list[int]], groups: list[Continuations]) -> list[list[float]]:
+        """The same; source, beginning and option are one sequence."""
         device, pad = self._model.device, self.tokenizer.pad_token_id
-        if self._seq2seq:
-            firsts = [sum(counts[:n]) for n in range(len(counts))]
-            sources = _pad([flat[i][0] for i in firsts], pad, left=False).to(device)
-            mask = _pad([[1] * len(flat[i][0]) for i in firsts], 0, left=False).to(device)
-            hidden = self._model.get_encoder()(input_ids=sources, attention_mask=mask).last_hidden_state
-            repeats = torch.tensor(counts, device=device)
-            labels = _pad([row for _, row, _ in flat], -100, left=False).to(device)
-            logits = self._model(
-                encoder_outputs=(hidden.repeat_interleave(repeats, 0),),
-                attention_mask=mask.repeat_interleave(repeats, 0),
-                decoder_input_ids=self._model.prepare_decoder_input_ids_from_labels(labels),
-            ).logits
-            skip = [shared for _, _, shared in flat]
-        else:
-            ids = _pad([source + row for source, row, _ in flat], pad, left=False).to(device)
-            mask = _pad([[1] * (len(source) + len(row)) for source, row, _ in flat], 0, left=False).to(device)
-            logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-            labels = ids.masked_fill(mask == 0, -100)[:, 1:]
-            skip = [len(source) - 1 + shared for source, _, shared in flat]
-        places = torch.arange(labels.shape[1], device=device)[None, :]
-        counted = (labels >= 0) & (places >= torch.tensor(skip, device=device)[:, None])
-        values = torch.zeros(labels.shape, device=device)
-        values[counted] = -cross_entropy(logits[counted].float(), labels[counted], reduction="none")
-        return (values.sum(-1) / counted.sum(-1).clamp(min=1)).tolist()
+        heads = [[*source, *begin] for source, (begin, _) in zip(sources, groups, strict=True)]
+        flat = [[*head, *row] for head, (_, rows) in zip(heads, groups, strict=True) for row in rows]
+        given = torch.tensor([len(head) for head, (_, rows) in zip(heads, groups, strict=True) for _ in rows])
+        ids = pad_rows(flat, pad, left=False).to(device)
+        mask = pad_rows([[1] * len(row) for row in flat], 0, left=False).to(device)
+        logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+        told = torch.arange(ids.shape[1], device=device)[None, :] < given[:, None].to(device)
+        labels = ids.masked_fill((mask == 0) | told, -100)[:, 1:]
+        scores = iter(_mean_log_likelihoods(logits, labels))
+        return [[next(scores) for _ in rows] for _, rows in groups]
 
     def _write(
         self, prompts: Sequence[str], forced: Sequence[str] | None, count: int, seed: int | None
@@ -137,8 +151,8 @@ class Generator:
         pad = self.tokenizer.pad_token_id
         if starts and not self._seq2seq:
             rows = [row + start for row, start in zip(rows, starts, strict=True)]
-        inputs = _pad(rows, pad, left=not self._seq2seq).to(self._model.device)
-        mask = _pad([[1] * len(row) for row in rows], 0, left=not self._seq2seq).to(self._model.device)
+        inputs = pad_rows(rows, pad, left=not self._seq2seq).to(self._model.device)
+        mask = pad_rows([[1] * len(row) for row in rows], 0, left=not self._seq2seq).to(self._model.device)
         options: dict[str, Any] = {"max_new_tokens": self._target_tokens, "num_return_sequences": count}
         options |= SAMPLING if count > 1 else {"do_sample": False}
         if starts and self._seq2seq:
@@ -152,8 +166,8 @@ class Generator:
         return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
 
 
-def _continuations(tokenizer: Any, begin: str, options: Sequence[str], seq2seq: bool) -> tuple[list[list[int]], int]:
-    """Token ids of ``begin`` followed by each option, and how many of them belong to ``begin``."""
+def continuations(tokenizer: Any, begin: str, options: Sequence[str], seq2seq: bool) -> Continuations:
+    """Token ids of ``begin``, as far as all options share them, and of what follows them in each option."""
     lead = "" if seq2seq else " "
     head = tokenizer(lead + begin, add_special_tokens=False).input_ids if begin else []
     rows = []
@@ -163,7 +177,20 @@ def _continuations(tokenizer: Any, begin: str, options: Sequence[str], seq2seq: 
     shared = len(head)
     while shared and any(row[:shared] != head[:shared] for row in rows):
         shared -= 1  # a tokenizer may merge across the seam
-    return rows, shared
+    return head[:shared], [row[shared:] for row in rows]
+
+
+def _mean_log_likelihoods(logits: Tensor, labels: Tensor) -> list[float]:
+    """Of each row's labels that are not -100, in nats per token.
+
+    Args:
+        logits: shape ``(rows, tokens, vocabulary)``.
+        labels: shape ``(rows, tokens)``.
+    """
+    each = torch.zeros(labels.shape, device=labels.device)
+    counted = labels >= 0
+    each[counted] = -cross_entropy(logits[counted].float(), labels[counted], reduction="none")
+    return (each.sum(-1) / counted.sum(-1).clamp(min=1)).tolist()
 
 
 def majority(votes: Sequence[int | None]) -> int | None:

@@ -64,10 +64,10 @@ def predict(
     parsed = [[parse_answer(t, q.options) for t in texts] for q, texts in zip(questions, written, strict=True)]
     chosen = [majority(votes) for votes in parsed]
     if decoding == "greedy" and s.answers == "scored":
-        begins = [_begin(texts[0], row) for texts in written]
+        begins = [begin_of(texts[0], row) for texts in written]
         chosen = list(student.likeliest(prompts, begins, [q.options for q in questions]))
     answers = [
-        _prediction(q, texts, votes, row, seed, decoding, option, passages[q.id])
+        prediction_of(q, texts, votes, row, seed, decoding, option, passages[q.id])
         for q, texts, votes, option in zip(questions, written, parsed, chosen, strict=True)
     ]
     return answers, [prompt.shots for prompt in shown]
@@ -114,7 +114,7 @@ def _write(
     return [[own_answer(text) for text in texts] for texts in sampled] if row.examples else sampled
 
 
-def _begin(text: str, row: Method) -> str:
+def begin_of(text: str, row: Method) -> str:
     """What stands before the answer: the rationale and the mark, or nothing where the answer alone is asked for."""
     if row.cue == "answer":
         return ""
@@ -127,7 +127,7 @@ def _forced(experiment: Experiment, questions: list[Question]) -> list[str]:
     return [f"{told[q.id].text} {ANSWER_MARK}" for q in questions]
 
 
-def _prediction(
+def prediction_of(
     question: Question,
     texts: list[str],
     votes: list[int | None],
@@ -137,6 +137,12 @@ def _prediction(
     chosen: int | None,
     passages: tuple[str, ...],
 ) -> Prediction:
+    """What is kept of one answer.
+
+    Args:
+        texts: what was written, one text or five samples, with the option of each in ``votes``.
+        chosen: the option that counts.
+    """
     parsed = majority(votes)
     rationale, answer = split_generation(texts[votes.index(parsed)])
     return Prediction(

@@ -9,7 +9,7 @@ token, and want their own index; the tests compare this module's loss with their
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,12 +28,12 @@ from .records import Question
 from .student import (
     Hyperparameters,
     SaveByTime,
-    _arguments,
-    _pad,
     encode_causal,
     encode_seq2seq,
     epoch_orders,
     last_whole_checkpoint,
+    pad_rows,
+    training_arguments,
 )
 
 Form = Literal["sequence", "token"]
@@ -54,12 +54,11 @@ class RagHyperparameters(Hyperparameters):
     form: Form
     retriever_lr: float
 
-
-def rag_hyper(settings: Settings) -> RagHyperparameters:
-    """Those of the settings; the generator has the student's."""
-    s = settings
-    own = s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens
-    return RagHyperparameters(*own, n=s.k, form=s.rag_form, retriever_lr=s.retriever_lr)
+    @classmethod
+    def of(cls, settings: Settings) -> RagHyperparameters:
+        """Those of the settings; the generator has the student's."""
+        own = asdict(Hyperparameters.of(settings))
+        return cls(**own, n=settings.k, form=settings.rag_form, retriever_lr=settings.retriever_lr)
 
 
 def rag_loss(passage_scores: Tensor, token_logprobs: Tensor, target_mask: Tensor, form: Form) -> Tensor:
@@ -99,7 +98,7 @@ def token_logprobs(
         Log-probabilities in nats, 0 at padding, and the mask of target tokens; both of shape ``(S, M, tokens)``.
     """
     flat, many = [row for rows in targets for row in rows], len(targets[0])
-    labels = _pad(flat, -100, left=False).to(model.device)
+    labels = pad_rows(flat, -100, left=False).to(model.device)
     logits = (_seq2seq_logits if model.config.is_encoder_decoder else _causal_logits)(model, sources, flat, labels, pad)
     each = -nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=-100)
     shape = len(sources), many, labels.shape[1]
@@ -134,7 +133,9 @@ def _causal_logits(
 
 
 def _padded(rows: Sequence[list[int]], pad: int, where: torch.device) -> tuple[Tensor, Tensor]:
-    return _pad(rows, pad, left=False).to(where), _pad([[1] * len(row) for row in rows], 0, left=False).to(where)
+    return pad_rows(rows, pad, left=False).to(where), pad_rows([[1] * len(row) for row in rows], 0, left=False).to(
+        where
+    )
 
 
 class Encoder:
@@ -263,7 +264,7 @@ def train_rag(
         raise KardError("RAG: there is no question to train on")
     set_seed(seed)
     model = Rag(generator, retriever, items, hyper)
-    arguments = _arguments(hyper, seed, work, train_in_bf16(model))
+    arguments = training_arguments(hyper, seed, work, train_in_bf16(model))
     arguments.logging_steps = 1  # a mean that the trainer has begun would be lost with a kill
     lengths = [model.encoder.count(query_of(question)) + model.encoder.count(target) for question, target in items]
     trainer = _RagTrainer(

@@ -11,10 +11,10 @@ from torch import Tensor
 from .candidates import Candidates
 from .dense_retriever import DenseRetriever
 from .errors import KardError
-from .generate import Generator, _continuations
+from .generate import Generator, continuations
 from .methods import Method
 from .prompts import ANSWER_MARK, parse_answer, query_of, split_generation
-from .rag import Encoder, Form, rag_hyper, rag_loss, token_logprobs
+from .rag import Encoder, Form, RagHyperparameters, rag_loss, token_logprobs
 from .records import Prediction, Question
 from .student import Hyperparameters
 
@@ -125,9 +125,9 @@ class RagReader:
             begin: what has been written up to the answer mark, or "".
         """
         seq2seq = bool(self._writer._model.config.is_encoder_decoder)
-        rows, shared = _continuations(self._encoder.tokenizer, begin, options, seq2seq)
-        logprobs, mask = self._logprobs(prompts, rows)
-        prior = scores.expand(len(rows), -1).to(mask.device)
+        given, rows = continuations(self._encoder.tokenizer, begin, options, seq2seq)
+        logprobs, mask = self._logprobs(prompts, [[*given, *row] for row in rows])
+        prior, shared = scores.expand(len(rows), -1).to(mask.device), len(given)
         head = mask.clone()
         head[:, shared:] = False
         whole, start = (rag_loss(prior, logprobs, part, self._form) for part in (mask, head))
@@ -156,7 +156,7 @@ def rag_predictions(experiment: Experiment, row: Method, seed: int, decoding: st
         raise KardError(f"{row.name}: decoding {decoding!r} is not there; its answers are greedy")
     s, questions, folder = experiment.settings, experiment.questions(split), experiment.rag(seed)
     retriever = DenseRetriever.load(folder / "retriever", experiment.data.passages)
-    reader = RagReader(str(folder / "generator"), retriever, s.k, s.rag_form, rag_hyper(s))
+    reader = RagReader(str(folder / "generator"), retriever, s.k, s.rag_form, RagHyperparameters.of(s))
     answers = reader.predict(questions)
     return [_prediction(q, a, row, seed, s.answers) for q, a in zip(questions, answers, strict=True)]
 

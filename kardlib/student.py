@@ -16,6 +16,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import get_last_checkpoint
 
 from .models import device, is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
+from .presets import Settings
 from .prompts import Pair
 
 CHECKPOINT_SECONDS = 25
@@ -31,6 +32,12 @@ class Hyperparameters:
     batch: int
     source_tokens: int
     target_tokens: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Hyperparameters:
+        """Those of the settings."""
+        s = settings
+        return Hyperparameters(s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens)
 
 
 def train_student(
@@ -72,7 +79,7 @@ def fit(
     model = load_student(base)
     trainer = Trainer(
         model=model,
-        args=_arguments(hyper, seed, work, train_in_bf16(model)),
+        args=training_arguments(hyper, seed, work, train_in_bf16(model)),
         train_dataset=list(rows),
         data_collator=collator(tokenizer, is_encoder_decoder(base)),
         callbacks=[SaveByTime()],
@@ -95,7 +102,7 @@ def epoch_orders(lengths: Sequence[int], hyper: Hyperparameters, seed: int) -> l
     return [i for epoch in epochs for i in epoch]
 
 
-def _arguments(hyper: Hyperparameters, seed: int, work: Path, bf16: bool) -> TrainingArguments:
+def training_arguments(hyper: Hyperparameters, seed: int, work: Path, bf16: bool) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
         learning_rate=hyper.lr,
@@ -173,14 +180,14 @@ def collator(tokenizer: Any, seq2seq: bool) -> Callable[[list[dict[str, Any]]], 
     """Pads a batch to its own longest row; padding counts neither as input nor in the loss."""
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        inputs = _pad([row["input_ids"] for row in rows], tokenizer.pad_token_id, left=not seq2seq)
-        labels = _pad([row["labels"] for row in rows], -100, left=not seq2seq)
-        mask = _pad([[1] * len(row["input_ids"]) for row in rows], 0, left=not seq2seq)
+        inputs = pad_rows([row["input_ids"] for row in rows], tokenizer.pad_token_id, left=not seq2seq)
+        labels = pad_rows([row["labels"] for row in rows], -100, left=not seq2seq)
+        mask = pad_rows([[1] * len(row["input_ids"]) for row in rows], 0, left=not seq2seq)
         return {"input_ids": inputs, "attention_mask": mask, "labels": labels}
 
     return collate
 
 
-def _pad(rows: Sequence[list[int]], value: int, left: bool) -> torch.Tensor:
+def pad_rows(rows: Sequence[list[int]], value: int, left: bool) -> torch.Tensor:
     width = max(len(row) for row in rows)
     return torch.tensor([([value] * (width - len(r)) + r) if left else (r + [value] * (width - len(r))) for r in rows])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from . import student
 from .methods import TRAININGS
 from .models import token_counter
-from .presets import Settings
 from .prompts import build_target
 from .store import SCRATCH, write_json
 from .student import Hyperparameters
@@ -23,7 +22,7 @@ def train_adapted(experiment: Experiment, folder: Path, seed: int) -> None:
     from .dapt import adapt, corpus
 
     s = experiment.settings
-    hyper = replace(student_hyper(s), lr=s.dapt_lr, epochs=s.dapt_epochs)
+    hyper = replace(Hyperparameters.of(s), lr=s.dapt_lr, epochs=s.dapt_epochs)
     texts = corpus(experiment.data, s.dapt, s.dapt_text)
     write_json(folder / "curve.json", adapt(s.student, texts, hyper, seed, folder / "model", folder / SCRATCH))
 
@@ -33,14 +32,8 @@ def train_student_on(experiment: Experiment, folder: Path, training: str, seed: 
     s = experiment.settings
     pairs = experiment.training_pairs(TRAININGS[training], token_counter(s.student))
     base = s.student if s.dapt == "none" else str(experiment.adapted(seed))
-    curve = student.train_student(base, pairs, student_hyper(s), seed, folder / "model", folder / SCRATCH)
+    curve = student.train_student(base, pairs, Hyperparameters.of(s), seed, folder / "model", folder / SCRATCH)
     write_json(folder / "curve.json", curve)
-
-
-def student_hyper(settings: Settings) -> Hyperparameters:
-    """Hyperparameters of a student."""
-    s = settings
-    return Hyperparameters(s.student_lr, s.student_epochs, s.student_batch, s.source_tokens, s.target_tokens)
 
 
 def train_retriever(experiment: Experiment, folder: Path, seed: int) -> None:
@@ -56,14 +49,14 @@ def train_retriever(experiment: Experiment, folder: Path, seed: int) -> None:
 def train_rag_on(experiment: Experiment, folder: Path, seed: int) -> None:
     """Generator and retriever jointly, on the kept rationales."""
     from .dense_retriever import DenseRetriever
-    from .rag import rag_hyper, train_rag
+    from .rag import RagHyperparameters, train_rag
 
     s, by_id = experiment.settings, {q.id: q for q in experiment.data.train}
     count = token_counter(s.student)
     told = [(by_id[r.question_id], r.text) for r in experiment.kept_rationales()]
     items = [(q, build_target(q.answer_text, text, count, s.target_tokens)) for q, text in told]
     retriever = DenseRetriever.fresh(str(experiment.retriever(seed)), experiment.data.passages)
-    curve = train_rag(s.student, retriever, items, rag_hyper(s), seed, folder / "model", folder / SCRATCH)
+    curve = train_rag(s.student, retriever, items, RagHyperparameters.of(s), seed, folder / "model", folder / SCRATCH)
     write_json(folder / "curve.json", curve)
 
 
