@@ -173,9 +173,15 @@ def _params(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _report(options: argparse.Namespace, rest: list[str]) -> int:
-    from .report import find_records, render
+    from .report import find_records, find_runs, render
 
-    print(render(find_records([Path(folder) for folder in options.folders]), options.format))
+    folders = [Path(folder) for folder in options.folders]
+    if options.format == "html":
+        from .page import page
+
+        print(page(find_runs(folders)))
+    else:
+        print(render(find_records(folders), options.format))
     return 0
 
 
@@ -201,12 +207,13 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _ship(options: argparse.Namespace, rest: list[str]) -> int:
-    from .ship import faults, found, ship, table_work
+    from .ship import faults, found, ship, ship_figures, table_work
 
     tables = options.table or ["all"]
     work = table_work(tables)
     if not options.check:
         ship(work, whole="all" in tables)
+        print(f"figures: {ship_figures()} of the notebooks' latest runs")
         return 0
     bad = list(faults())
     for line in bad:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import html
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,9 @@ from .errors import KardError
 from .presets import runs_root
 from .runs import LATEST, PAPER_CSV, RECORD, ResultRow, RunRecord, read_record
 
-Format = Literal["text", "json", "html"]
+Format = Literal["text", "json"]
 HEADER = ("method", "paper", "here", "95 % CI", "n", "unparsed %")
+HERE = HEADER.index("here")
 CAUTION = (
     "In percent; accuracy unless another measure is named; ± is the standard deviation over seeds. "
     "paper: the paper's own number for its own student and data set (≈: read off a figure). "
@@ -51,10 +52,16 @@ class Block:
 
     title: str
     lines: list[tuple[str, ...]]
+    rows: tuple[ResultRow, ...] = ()
 
 
 def find_records(folders: Sequence[Path] = ()) -> list[RunRecord]:
-    """Records of the given folders, each a run or anything above runs; by default the latest of every notebook.
+    """The records that :func:`find_runs` finds."""
+    return [read_record(path) for path in find_runs(folders)]
+
+
+def find_runs(folders: Sequence[Path] = ()) -> list[Path]:
+    """Records below the given folders, each a run or anything above runs; by default the latest of each notebook.
 
     Below a folder that has ``latest`` files only the runs that these name are taken, otherwise all runs.
 
@@ -67,7 +74,7 @@ def find_records(folders: Sequence[Path] = ()) -> list[RunRecord]:
         if not found:
             raise KardError(f"{folder}: there is no finished run in it")
         paths += found
-    return [read_record(path) for path in dict.fromkeys(path.resolve() for path in paths)]
+    return list(dict.fromkeys(path.resolve() for path in paths))
 
 
 def _records_below(folder: Path) -> list[Path]:
@@ -82,8 +89,13 @@ def merge_rows(records: Iterable[RunRecord]) -> list[ResultRow]:
     rows: dict[str, ResultRow] = {}
     for record in records:
         for row in record.results:
-            rows.setdefault(row.model_dump_json(exclude={"predictions"}), row)
+            rows.setdefault(row_key(row), row)
     return list(rows.values())
+
+
+def row_key(row: ResultRow) -> str:
+    """The same for two rows that say the same; where their predictions lie does not count."""
+    return row.model_dump_json(exclude={"predictions"})
 
 
 def merge_notes(records: Iterable[RunRecord]) -> list[str]:
@@ -113,8 +125,10 @@ def paper_number(row: ResultRow) -> PaperNumber | None:
     """
     if row.decoding == "vote5":
         return None
-    key = (row.paper_dataset or "", row.paper_student or "-", row.method, row.metric)
-    found = paper_numbers().get(key, [])
+    about = (row.paper_dataset or "", row.paper_student or "-", row.method)
+    found = paper_numbers().get((*about, row.metric), [])
+    if row.metric == "share of failures":  # the paper counts cases
+        found = [replace(one, value=100 * one.value / 30) for one in paper_numbers().get((*about, "cases of 30"), [])]
     return next((number for number in found if number.table == row.table), found[0] if found else None)
 
 
@@ -124,7 +138,7 @@ def blocks(rows: Sequence[ResultRow]) -> list[Block]:
     for row in rows:
         answers = str(row.settings.get("answers", ""))
         groups.setdefault((row.table, row.dataset, row.split, row.student or "", answers), []).append(row)
-    return [Block(_title(group[0]), _lines(group)) for group in groups.values()]
+    return [Block(_title(group[0]), _lines(group), tuple(group)) for group in groups.values()]
 
 
 def _title(row: ResultRow) -> str:
@@ -181,62 +195,32 @@ def _format(line: Sequence[str], widths: Sequence[int]) -> str:
     return " | ".join(cells).rstrip()
 
 
-def main_table_html(rows: Sequence[ResultRow], notes: Sequence[str] = ()) -> str:
-    """The rows as HTML tables, for a notebook's ``display(HTML(...))`` or for a page."""
+def main_table_html(
+    rows: Sequence[ResultRow], notes: Sequence[str] = (), link: Callable[[ResultRow], str] | None = None
+) -> str:
+    """The rows as HTML tables, for a notebook's ``display(HTML(...))`` or for a page.
+
+    Args:
+        link: where the number of a row leads to.
+    """
     parts: list[str] = []
     for block in blocks(rows):
         head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in HEADER)
         parts.append(f"<table><caption>{html.escape(block.title)}</caption><thead><tr>{head}</tr></thead><tbody>")
-        for line in block.lines:
-            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in line[1:])
-            parts.append(f'<tr><th scope="row">{html.escape(line[0])}</th>{cells}</tr>')
+        for line, row in zip(block.lines, block.rows, strict=True):
+            texts = [html.escape(cell) for cell in line]
+            if link:
+                texts[HERE] = f'<a href="{html.escape(link(row))}">{texts[HERE]}</a>'
+            cells = "".join(f"<td>{text}</td>" for text in texts[1:])
+            parts.append(f'<tr><th scope="row">{texts[0]}</th>{cells}</tr>')
         parts.append("</tbody></table>")
     parts += [f"<p>{html.escape(line)}</p>" for line in footer(rows, notes)]
     return "\n".join(parts)
 
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>KARD kit: results</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }}
-table {{ border-collapse: collapse; margin: 1.5rem 0; width: 100%; }}
-caption {{ text-align: left; font-weight: 600; padding-bottom: .4rem; }}
-th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ccc; text-align: right; }}
-th:first-child {{ text-align: left; }}
-tbody th {{ font-weight: 400; }}
-td:nth-child(2) {{ color: #555; border-right: 2px solid #888; }}
-</style>
-</head>
-<body>
-<h1>Results</h1>
-{tables}
-<h2>Runs</h2>
-<ul>
-{runs}
-</ul>
-</body>
-</html>
-"""
-
-
 def render(records: Sequence[RunRecord], form: Format = "text") -> str:
-    """All rows of the records as a text, as one JSON array of rows, or as one self-contained HTML page."""
+    """All rows of the records as a text, or as one JSON array of rows."""
     rows, notes = merge_rows(records), merge_notes(records)
     if form == "json":
         return json.dumps([row.model_dump(mode="json") for row in rows], indent=1, ensure_ascii=False)
-    if form == "text":
-        return main_table(rows, notes)
-    runs = "\n".join(f"<li>{html.escape(_run_line(record))}</li>" for record in records)
-    return _PAGE.format(tables=main_table_html(rows, notes), runs=runs)
-
-
-def _run_line(record: RunRecord) -> str:
-    git = record.provenance.get("git") or {}
-    commit = f"commit {git['commit'][:10]}{' with changes' if git.get('dirty') else ''}" if git.get("commit") else ""
-    size = record.parameters.get("size", "")
-    about = (record.preset, record.dataset, size, f"{record.seconds:.0f} s", f"{record.peak_memory_mb:.0f} MiB", commit)
-    return f"{record.notebook}: {', '.join(part for part in about if part)}"
+    return main_table(rows, notes)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
+from kardlib.claims import read_claims
 from kardlib.errors import KardError
+from kardlib.figures import save
+from kardlib.page import page
 from kardlib.presets import resolve
-from kardlib.report import ORACLE, find_records, main_table, main_table_html, merge_rows, paper_number, render
+from kardlib.report import (
+    ORACLE,
+    find_records,
+    find_runs,
+    main_table,
+    main_table_html,
+    merge_rows,
+    paper_number,
+    render,
+)
 from kardlib.runs import PAPER_CSV, ResultRow, open_run
 
 
@@ -68,6 +82,14 @@ def test_hits_find_the_papers_figure() -> None:
     )
 
 
+def test_cases_of_thirty_stand_beside_a_share_of_failures_in_percent() -> None:
+    number = paper_number(row(
+        table="failure analysis", student=None, paper_student="-", metric="share of failures",
+        method="reranker fetched no relevant passage",
+    ))  # fmt: skip
+    assert number is not None and number.value == 50.0
+
+
 def test_oracle_and_vote_are_marked() -> None:
     text = main_table([row(oracle=True), row(decoding="vote5")])
     assert "KARD (BM25) †" in text and "vote of 5" in text and ORACLE in text
@@ -113,11 +135,13 @@ class Balance(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.faults = 0
-        self.links = 0
+        self.links: list[str] = []
+        self.places: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += sum(name in ("src", "href") for name, _ in attrs)
-        if tag not in ("meta", "br", "!doctype"):
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.places |= {value or "" for name, value in attrs if name == "id"}
+        if tag not in ("meta", "br", "img", "!doctype"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -125,10 +149,31 @@ class Balance(HTMLParser):
 
 
 def test_html_is_one_page_and_escapes(root: Path) -> None:
-    open_run("06_tiny", resolve("mini"), {}).finish([row(method="<b>&")], ["a < b"])
-    page = render(find_records(), "html")
+    run = open_run("06_tiny", resolve("mini"), {})
+    figure, axes = plt.subplots()
+    axes.plot([1, 2])
+    save(run, figure, "a_figure")
+    run.finish([row(method="<b>&")], ["a < b"])
+    text = page(find_runs())
     parser = Balance()
-    parser.feed(page)
-    assert page.startswith("<!DOCTYPE html>") and not parser.open and not parser.faults and not parser.links
-    assert "&lt;b&gt;&amp;" in page and "a &lt; b" in page and "<b>" not in page
+    parser.feed(text)
+    assert text.startswith("<!DOCTYPE html>") and not parser.open and not parser.faults
+    assert all(link.startswith(("#", "data:image/png")) for link in parser.links), "nothing is fetched from elsewhere"
+    assert {link[1:] for link in parser.links if link.startswith("#")} <= parser.places
+    assert "&lt;b&gt;&amp;" in text and "a &lt; b" in text and "<b>" not in text
     assert main_table_html([row()]).count("<table>") == 1
+
+
+def test_a_number_leads_to_the_first_run_that_has_it(root: Path) -> None:
+    open_run("05_tiny", resolve("mini"), {}).finish([row(value=11.0)])
+    open_run("06_tiny", resolve("mini"), {}).finish([row(value=11.0), row(value=22.0)])
+    text = page(find_runs())
+    assert re.findall(r'<a href="#run-(\d)">([\d.]+)', text) == [("0", "11.0"), ("1", "22.0")]
+    assert text.index("05_tiny: mini", text.index('id="run-0"')) < text.index('id="run-1"')
+
+
+def test_the_page_has_every_claim_with_a_verdict(root: Path) -> None:
+    open_run("06_tiny", resolve("mini"), {}).finish([row()])
+    text = page(find_runs())
+    assert all(f"{claim.id} (" in text for claim in read_claims())
+    assert text.count('<table class="claims">') == len(read_claims())

@@ -1,0 +1,121 @@
+"""``kard report --format html``: one self-contained page with tables, claims, plots and the runs behind them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .claims import read_claims
+from .claims_table import claim_blocks, claims_html, tally
+from .report import main_table_html, merge_notes, merge_rows, row_key
+from .runs import ResultRow, RunRecord, read_record
+from .verdicts import decide
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>KARD kit: results</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }}
+table {{ border-collapse: collapse; margin: 1.5rem 0; width: 100%; }}
+caption {{ text-align: left; font-weight: 600; padding-bottom: .4rem; }}
+th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ccc; text-align: right; }}
+th:first-child {{ text-align: left; }}
+tbody th {{ font-weight: 400; }}
+td:nth-child(2) {{ color: #555; border-right: 2px solid #888; }}
+td a {{ color: inherit; }}
+.wide {{ overflow-x: auto; }}
+table.claims {{ font-size: .8rem; }}
+table.claims th, table.claims td {{ text-align: left; vertical-align: top; }}
+table.claims td:last-child {{ font-weight: 600; }}
+figure {{ margin: 1.5rem 0; }}
+img {{ max-width: 100%; }}
+pre {{ white-space: pre-wrap; font-size: .8rem; }}
+@media print {{ body {{ max-width: none; font-size: 10pt; }} details {{ display: none; }} }}
+</style>
+</head>
+<body>
+<h1>Results</h1>
+<nav>{contents}</nav>
+{parts}
+</body>
+</html>
+"""
+
+
+def page(paths: Sequence[Path]) -> str:
+    """The page of some runs.
+
+    Args:
+        paths: of their records, for example :func:`kardlib.report.find_runs`.
+    """
+    records = [read_record(path) for path in paths]
+    rows, notes = merge_rows(records), merge_notes(records)
+    parts = {
+        "Tables": main_table_html(rows, notes, _anchors(records)),
+        "Claims": _claims(rows),
+        "Figures": "\n".join(_figures(path, record) for path, record in zip(paths, records, strict=True)),
+        "Runs": "\n".join(_run(n, path, record) for n, (path, record) in enumerate(zip(paths, records, strict=True))),
+    }
+    parts = {name: text for name, text in parts.items() if text.strip()}
+    contents = " · ".join(f'<a href="#{name.lower()}">{name}</a>' for name in parts)
+    sections = "\n".join(f'<h2 id="{name.lower()}">{name}</h2>\n{text}' for name, text in parts.items())
+    return _PAGE.format(contents=contents, parts=sections)
+
+
+def _anchors(records: Sequence[RunRecord]) -> Callable[[ResultRow], str]:
+    """For a row the place on the page of the first run that has it."""
+    places: dict[str, str] = {}
+    for number, record in enumerate(records):
+        for row in record.results:
+            places.setdefault(row_key(row), f"#run-{number}")
+    return lambda row: places[row_key(row)]
+
+
+def _claims(rows: Sequence[ResultRow]) -> str:
+    """The claims, first with answers as they count, then, where these were scored, as they were written."""
+    scored = any(row.settings.get("answers") == "scored" for row in rows)
+    titles = {"scored": "The likeliest option counts", "free": "The text as written counts"}
+    parts = []
+    for reading in ("scored", "free") if scored else ("free",):
+        decisions = decide(read_claims(), rows, reading)
+        summed = ", ".join(f"{count} {verdict}" for verdict, count in tally(decisions).items())
+        parts.append(f"<h3>{titles[reading]}: {html.escape(summed)}</h3>")
+        parts.append(f'<div class="wide">{claims_html(claim_blocks(decisions))}</div>')
+    return "\n".join(parts)
+
+
+def _figures(path: Path, record: RunRecord) -> str:
+    parts = []
+    for file in sorted((path.parent / "figures").glob("*.png")):
+        name = html.escape(f"{record.notebook}: {file.stem} ({record.dataset})")
+        data = base64.b64encode(file.read_bytes()).decode()
+        picture = f'<img src="data:image/png;base64,{data}" alt="{name}">'
+        parts.append(
+            f"<figure>{picture}<figcaption>{html.escape(name)} ({html.escape(record.dataset)})</figcaption></figure>"
+        )
+    return "\n".join(parts)
+
+
+def _run(number: int, path: Path, record: RunRecord) -> str:
+    """A run: what it cost, which code made it, where its record and its raw predictions lie, and its parameters."""
+    files = sorted({row.predictions for row in record.results if row.predictions})
+    told = {"record": str(path), "predictions": files, "parameters": record.parameters, "provenance": record.provenance}
+    inside = html.escape(json.dumps(told, indent=1, ensure_ascii=False))
+    return (
+        f'<section id="run-{number}"><h3>{html.escape(_run_line(record))}</h3>'
+        f"<details><summary>{html.escape(path.parent.name)}</summary><pre>{inside}</pre></details></section>"
+    )
+
+
+def _run_line(record: RunRecord) -> str:
+    git = record.provenance.get("git") or {}
+    commit = f"commit {git['commit'][:10]}{' with changes' if git.get('dirty') else ''}" if git.get("commit") else ""
+    size = record.parameters.get("size", "")
+    about = (record.preset, record.dataset, size, f"{record.seconds:.0f} s", f"{record.peak_memory_mb:.0f} MiB", commit)
+    return f"{record.notebook}: {', '.join(part for part in about if part)}"
