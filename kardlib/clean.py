@@ -34,8 +34,12 @@ KINDS = {
     "reranker": "trained rerankers",
     "reranked": "candidates in the rerankers' order",
     "rankings": "first passages of each ranking, for hits@k",
+    "adapted": "base models after further training on text (DAPT)",
     "student": "trained students",
+    "retriever": "dense retrievers, before they are trained with a generator",
+    "rag": "generators and retrievers that were trained jointly",
     "predictions": "answers as artefacts; those beside the records stay",
+    "controls": "answers to questions that were changed on purpose",
     "checkpoints": "students and rerankers that no row of the main table needs any more",
     "leftovers": "of steps that were killed or failed",
 }

@@ -23,9 +23,14 @@ Run = Sequence[Prediction]
 HEADER = ("input", "accuracy", "95 % CI", "less unchanged", "95 % CI", "same option", "a reader ...")
 
 
+def control_jobs(seeds: Sequence[int], name: str = "KARD (Reranker)") -> list[Job]:
+    """All controls of a method."""
+    return [Job("controls", {"control": way, "seed": seed, "name": name}) for seed in seeds for way in CONTROLS]
+
+
 def make_controls(experiment: Experiment, name: str, seeds: Sequence[int]) -> None:
     """Make what the controls of a method still lack; its unchanged predictions are taken as made."""
-    jobs = [Job("controls", {"control": way, "seed": seed, "name": name}) for seed in seeds for way in CONTROLS]
+    jobs = control_jobs(seeds, name)
     students = [Job("student", {"training": training_name(method(name)), "seed": seed}) for seed in seeds]
     lacking = missing(experiment, jobs)
     students = [job for job in students if experiment.folder(job.step, **job.arguments) in lacking]

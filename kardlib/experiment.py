@@ -270,9 +270,10 @@ class Experiment(Keys):
         """Answers of a method's student to input that was changed, see :mod:`kardlib.controls`."""
         from .controls import write_answers
 
-        key = self.key("controls", control=control, seed=seed, name=name)
-        made = artefact(self.root, "controls", key, lambda folder: write_answers(self, control, seed, name, folder))
-        return read_jsonl(made / "predictions.jsonl", Prediction)
+        def make(folder: Path) -> None:
+            write_answers(self, control, seed, name, folder)
+
+        return self._outputs("controls", make, control=control, seed=seed, name=name)
 
     def curve(self, step: str, **arguments: Any) -> list[dict[str, float]]:
         """Loss curve of a trained reranker or student."""

@@ -63,6 +63,8 @@ def steps_of(table: str, settings: Settings, jobs: Iterable[Job]) -> list[Step]:
         name = job.arguments.get("name") or job.arguments.get("training") or job.step
         if job.arguments.get("decoding", "greedy") != "greedy":
             name += f", {job.arguments['decoding']}"
+        if "control" in job.arguments:
+            name += f", {job.arguments['control']}"
         if not job.arguments.get("show_gold", True):
             name += ", of test"
         cells.append(Step(table, name, settings, job.arguments.get("seed"), job))
@@ -89,8 +91,16 @@ def study_steps(table: str, settings: Settings) -> list[Step]:
     ]
 
 
+def control_steps(settings: Settings, _: Sequence[str]) -> list[Step]:
+    """The controls of notebook 12, with the steps behind them."""
+    from .controls_table import control_jobs  # needs torch
+
+    return steps_of("controls", settings, all_behind(control_jobs(settings.seeds[:1]), settings))
+
+
 TABLES: dict[str, Callable[[Settings, Sequence[str]], list[Step]]] = {
     "main": main_cells,
+    "controls": control_steps,
     **{name: (lambda settings, _, name=name: study_steps(name, settings)) for name in STUDIES},
 }
 

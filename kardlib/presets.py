@@ -142,8 +142,6 @@ _PAPER: dict[str, Any] = dict(
 )  # fmt: skip
 _MINI["answers"] = _LAPTOP["answers"] = "scored"
 PRESETS: dict[str, dict[str, Any]] = {"mini": _MINI, "laptop": _LAPTOP, "paper": _PAPER}
-# No shipped reader has ever been asked for a yes or a no.
-_BY_DATASET: dict[str, dict[str, Any]] = {"mini-strategyqa": {"filter": False}}
 
 SPLIT_SIZES: dict[str, dict[str, int]] = {
     "full": {"train": 1200, "dev": 300, "test": 1000},
@@ -154,7 +152,7 @@ SPLIT_SIZES: dict[str, dict[str, int]] = {
 
 def usual_values(preset: str, dataset: str) -> dict[str, Any]:
     """The values of a preset, as they are for a data set."""
-    return PRESETS[preset] | {"dataset": dataset} | _BY_DATASET.get(dataset, {})
+    return PRESETS[preset] | {"dataset": dataset}
 
 
 def resolve(preset: str = "mini", **parameters: Any) -> Settings:

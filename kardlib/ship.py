@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from . import shipped
+from .controls_table import control_jobs
 from .errors import KardError
 from .experiment import Experiment
 from .jobs import Job, Work
 from .keys import Keys
 from .methods import method
 from .plain_text import size_text
-from .presets import Settings, nearest, resolve
+from .presets import REPOSITORY, Settings, nearest, resolve, runs_root
 from .provenance import device, git_state, versions
 from .readers import read_dataset
 from .records import Prediction, Question
+from .report import find_runs
+from .runs import read_record
 from .shipped import ENDING, Header, constant, counts, data_hash, pack, read_set, shipped_files
 from .steps import all_behind, missing
 from .store import atomic_write, fingerprint
@@ -27,6 +30,7 @@ from .tables import main_jobs, ranking_jobs
 
 LIMIT = 15_000_000
 """Bytes that all shipped sets may take together."""
+FIGURES = REPOSITORY / "figures"
 _CODE = ("kardlib", "data/models")
 
 
@@ -34,12 +38,12 @@ def table_work(tables: Sequence[str]) -> list[Work]:
     """The outputs behind some tables under the mini preset: predictions of all cells, and rankings where they rerank.
 
     Args:
-        tables: ``main``, names of studies, or ``all``.
+        tables: ``main``, ``controls``, names of studies, or ``all``.
 
     Raises:
         KardError: there is no such table.
     """
-    known = ["main", *STUDIES]
+    known = ["main", *STUDIES, "controls"]
     unknown = next((name for name in tables if name not in [*known, "all"]), None)
     if unknown is not None:
         raise KardError(f"table {unknown!r}: there is none of that name{nearest(unknown, [*known, 'all'])}")
@@ -49,6 +53,8 @@ def table_work(tables: Sequence[str]) -> list[Work]:
         if name == "main":
             experiment = Experiment(settings)
             work += [(settings, job) for job in [*main_jobs(experiment), *ranking_jobs(experiment)]]
+        elif name == "controls":
+            work += [(settings, job) for job in control_jobs(settings.seeds[:1])]
         else:
             work += cell_work(cells_of(name, settings))
     return work
@@ -93,6 +99,26 @@ def ship(work: Sequence[Work], whole: bool = False, say: Callable[[str], None] =
     say(f"{shipped.RECORDS}: {len(staying) + len(written)} sets, {size_text(total)} ({size_text(LIMIT)} is the most)")
     say(f"{len(written)} written, {len(staying)} as they were, {len(stale)} removed; {lacking} are not finished here")
     return total
+
+
+def ship_figures(to: Path = FIGURES) -> int:
+    """Copy the figures of each notebook's latest run, where it ran with the mini preset's own values, to ``figures/``.
+
+    Returns:
+        How many there were.
+    """
+    usual = resolve("mini").model_dump(mode="json", exclude={"retrain", "data_dir"})
+    home = runs_root() / "mini" / usual["dataset"]
+    count = 0
+    for path in find_runs([home]) if home.is_dir() else []:
+        record = read_record(path)
+        if any(record.parameters.get(name, value) != value for name, value in usual.items()):
+            continue
+        for file in sorted((path.parent / "figures").glob("*.png")):
+            with atomic_write(to / record.notebook / file.name, "wb") as out:
+                out.write(file.read_bytes())
+            count += 1
+    return count
 
 
 def code_commit() -> str:
@@ -164,7 +190,7 @@ def faults() -> Iterator[str]:
         if not file.name.endswith(f"-{fingerprint(header.key)}{ENDING}"):
             yield f"{file}: its name is not that of its key"
         questions = _questions(*(header.about.get(name) for name in ("dataset", "size", "world", "inventory")))
-        if questions[0] == header.data and not _fits(rows, questions[1].get(header.key.get("split"), [])):
+        if questions[0] == header.data and not _fits(rows, questions[1].get(header.key.get("split", "test"), [])):
             yield f"{file}: its rows are not of the questions of {header.about['dataset']}"
 
 

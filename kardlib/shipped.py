@@ -61,6 +61,7 @@ def first_passages(
 KINDS: dict[str, tuple[type[Record], str]] = {
     "predictions": (Prediction, "predictions.jsonl"),
     "rankings": (Ranked, "rankings.jsonl"),
+    "controls": (Prediction, "predictions.jsonl"),
 }
 """The steps whose outputs ship: the record of one question, and the file of the artefact that holds them."""
 
@@ -120,6 +121,7 @@ def set_file(settings: Settings, key: dict[str, Any]) -> Path:
     """Where the shipped set with a key (without hashes of code) is, or would be."""
     about = [key.get("method", key["step"]), f"seed {key['seed']}"]
     about += [str(key[name]) for name, usual in USUAL.items() if key.get(name, usual) != usual]
+    about += [key["control"]] if "control" in key else []
     name = "-".join(re.findall(r"\w+", " ".join(about).lower()))
     student = Path(settings.student).name if "method" in key else "rankings"
     return RECORDS / settings.dataset / student / f"{name}-{fingerprint(key)}{ENDING}"

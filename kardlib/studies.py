@@ -67,6 +67,7 @@ class Study:
         methods: by the name that they bear in this table; all of the main table where it is empty.
         reached: methods that stand under a change, by the words of the change; all of them where it is not named.
         all_seeds: three seeds for every method, not only for those that have three runs in the paper.
+        stands_for: the paper's student that the rows stand beside, where it is not the one that the student plays.
     """
 
     table: str
@@ -77,6 +78,7 @@ class Study:
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
     reached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     all_seeds: bool = False
+    stands_for: str = ""
 
 
 _RD, _BM25, _RERANKER = ({name: name} for name in SEVERAL_RUNS)
@@ -105,6 +107,10 @@ STUDIES: dict[str, Study] = {
             "Fig 4a", "share of the training data", ("medqa",), ("large",),
             {"Fine-tuning": "Fine-tuning", "KARD": "KARD (Reranker)"},
             {f", {round(100 * share)}% of train": {"share": share} for share in (0.01, 0.25, 1.0)}, all_seeds=True,
+        ),
+        Study(
+            "Fig 4b", "examples shown to the largest model", ("medqa",), ("xl",),
+            {"in-context learning": "Few-shot + CoT"}, stands_for="Flan-T5-xxl (11B)",
         ),
         Study(
             "Fig 3", "further training on text first (DAPT)", ("medqa",), ("base",), _RD | _RERANKER,

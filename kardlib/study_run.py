@@ -14,7 +14,7 @@ from .methods import method
 from .runs import ResultRow
 from .scoring import accuracy, outcomes
 from .steps import missing
-from .studies import Cell
+from .studies import STUDIES, Cell
 from .tables import accuracy_row, keep_predictions
 from .tally import Tally
 
@@ -66,10 +66,12 @@ def _rows(cell: Cell, folder: Path | None, tally: Tally | None) -> list[ResultRo
     runs = [experiment.predictions(row.name, seed) for seed in cell.seeds]
     name = f"{cell.settings.dataset} {Path(cell.settings.student).name} {cell.row}"
     file = keep_predictions(runs, folder, name) if folder else None
+    beside = STUDIES[cell.table].stands_for if cell.table in STUDIES else ""
+    stands = {"paper_student": beside} if beside else {}
     readings = ["scored", "free"] if cell.settings.answers == "scored" else ["free"]
     return [
         accuracy_row(experiment, row, "greedy", answers, accuracy(runs, answers == "free")).model_copy(
-            update={"table": cell.table, "method": cell.row, "predictions": file}
+            update={"table": cell.table, "method": cell.row, "predictions": file} | stands
         )
         for answers in readings
     ]

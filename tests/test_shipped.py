@@ -23,8 +23,8 @@ from kardlib.plan import planned, study_steps
 from kardlib.presets import SPLIT_SIZES, Settings, resolve
 from kardlib.records import Prediction
 from kardlib.retrained import check_cell, compare_again
-from kardlib.runs import ResultRow
-from kardlib.ship import cell_work, code_commit, faults, found, ship
+from kardlib.runs import ResultRow, open_run
+from kardlib.ship import cell_work, code_commit, faults, found, ship, ship_figures
 from kardlib.shipped import Ranked, constant, counts, pack, read_set, set_file, shipped_files
 from kardlib.steps import missing
 from kardlib.store import fingerprint
@@ -34,6 +34,7 @@ from kardlib.tables import hits_rows
 from kardlib.tally import Tally
 
 COMMIT = "0123456789abcdef"
+CONTROL = {"control": "no passages", "seed": 0, "name": "KARD (Reranker)"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Made:
     cells: list[Cell]
     rows: list[ResultRow]
     hits: list[ResultRow]
+    control: list[Prediction]
     runs: Path
     records: Path
 
@@ -54,6 +56,10 @@ def one_process() -> Iterator[None]:
         patch.setattr(ship_module, "code_commit", lambda: COMMIT)
         patch.setitem(SPLIT_SIZES, "smoke", {"train": 24, "dev": 4, "test": 20})
         yield
+
+
+def all_work(cells: list[Cell]) -> list[Work]:
+    return [*cell_work(cells), (cells[1].settings, Job("controls", CONTROL))]
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +76,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_t5: str, tiny_bert: str)
         cells.append(Cell("1", "Few-shot", "Few-shot", cells[0].settings))
         make_cells(cells)
         rows, hits = cell_rows(cells), hits_rows(Experiment(cells[1].settings))
-        ship(cell_work(cells), say=lambda line: None)
-    return Made(cells, rows, hits, runs, records)
+        control = Experiment(cells[1].settings).controls(**CONTROL)
+        ship(all_work(cells), say=lambda line: None)
+    return Made(cells, rows, hits, control, runs, records)
 
 
 @pytest.fixture
@@ -93,6 +100,23 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, real=real, name=name: (names.append(name), real(*given))[1])
     return names
+
+
+def test_a_control_is_loaded_as_it_was_made(made: Made, clone: Path, trained: list[str]) -> None:
+    assert Experiment(made.cells[1].settings).controls(**CONTROL) == made.control
+    assert trained == [] and list(faults()) == []
+    assert any("no-passages" in file.name for file in clone.rglob("*.xz")), "the name tells the control"
+
+
+def test_figures_of_the_presets_own_runs_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KARD_RUNS", str(tmp_path / "runs"))
+    for name, changes in (("06_a", {}), ("07_b", {"k": 2})):
+        run = open_run(name, resolve("mini", **changes), {})
+        (run.folder / "figures").mkdir()
+        (run.folder / "figures" / "one.png").write_bytes(name.encode())
+        run.finish([])
+    assert ship_figures(tmp_path / "figures") == 1
+    assert [f.relative_to(tmp_path).as_posix() for f in tmp_path.glob("figures/*/*")] == ["figures/06_a/one.png"]
 
 
 def with_settings(cell: Cell, **change: Any) -> Cell:
@@ -294,7 +318,7 @@ def test_no_code_is_left_in_keys_without_code(made: Made, monkeypatch: pytest.Mo
 
 def test_a_file_is_named_by_its_key_and_says_who_made_it(made: Made, clone: Path) -> None:
     files = shipped_files()
-    assert len(files) == len(made.cells) + 1
+    assert len(files) == len(made.cells) + 2, "answers, rankings and a control"
     for file in files:
         header, rows = read_set(file)
         assert header.commit == COMMIT and header.versions["torch"] and counts(rows) == header.counts
@@ -357,7 +381,7 @@ def test_counts_are_of_the_rows() -> None:
 def workplace(made: Made, clone: Path, monkeypatch: pytest.MonkeyPatch) -> list[Work]:
     """Where the outputs were made; the work behind them."""
     monkeypatch.setenv("KARD_RUNS", str(made.runs))
-    return cell_work(made.cells)
+    return all_work(made.cells)
 
 
 def contents() -> dict[str, bytes]:
@@ -396,9 +420,9 @@ def test_only_a_whole_ship_removes(workplace: list[Work], made: Made, capsys: py
 def test_what_is_not_finished_keeps_what_ships(made: Made, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents()
     unknown = cell_work([with_settings(made.cells[0], student_lr=1e-5)])
-    ship([*cell_work(made.cells), *unknown], whole=True)
+    ship([*all_work(made.cells), *unknown], whole=True)
     assert contents() == before and "1 are not finished here" in capsys.readouterr().out
-    assert found([*cell_work(made.cells), *unknown]) == (len(before) + 1, len(before))
+    assert found([*all_work(made.cells), *unknown]) == (len(before) + 1, len(before))
 
 
 def test_too_much_is_refused_before_anything_is_written(
