@@ -12,9 +12,10 @@ from .errors import KardError
 from .experiment import Experiment
 from .jobs import threads
 from .keys import Keys
+from .presets import resolve
 from .records import Prediction
 from .shipped import read_set
-from .studies import Cell
+from .studies import Cell, cells_of
 
 CHANCE = 0.01
 """A cell made again differs from its shipped outputs where chance alone explains the gap in accuracy with less."""
@@ -49,6 +50,12 @@ def compare_again(before: Sequence[Prediction], now: Sequence[Prediction]) -> Ag
     lost, won = sum(a and not b for a, b in right), sum(b and not a for a, b in right)
     different = sum(a != b for a, b in zip(before, now, strict=True))
     return Again(len(now), different, sum(a for a, _ in right), sum(b for _, b in right), mcnemar(won, lost))
+
+
+def check_one() -> str | None:
+    """:func:`check_cell` for one small cell: KARD (BM25) with one passage, Table 5, first seed."""
+    cell = cells_of("5", resolve("mini"))[0]
+    return check_cell(cell, cell.seeds[0])
 
 
 def check_cell(cell: Cell, seed: int) -> str | None:

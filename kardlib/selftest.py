@@ -57,6 +57,7 @@ def stages(runs: str, pytest_arguments: Sequence[str] = ()) -> list[Stage]:
         Stage("unit tests, the other half", ["-m", "pytest", *halves[1], *pytest_arguments], beside=True),
         Stage("full mini run", [*kard, "demo"]),
         Stage("notebooks with other parameters", [*kard, "run", "all", *smoke], {"KARD_RUNS": runs}),
+        Stage("one shipped cell trained again", [*kard, "ship", "--again"], beside=True),
         # without a notebook pytest would collect the unit tests again and pass
         Stage("notebooks as committed", ["-m", "pytest", *nbval, *(notebooks or ["no-notebooks"])], beside=True),
     ]

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from . import shipped
 from .controls_table import control_jobs
 from .errors import KardError
 from .experiment import Experiment
 from .jobs import Job, Work
-from .keys import Keys
+from .keys import Keys, Split
 from .methods import method
 from .plain_text import size_text
 from .presets import REPOSITORY, Settings, nearest, resolve, runs_root
 from .provenance import device, git_state, versions
-from .readers import read_dataset
 from .records import Prediction, Question
 from .report import find_runs
 from .runs import read_record
@@ -25,7 +24,7 @@ from .shipped import ENDING, Header, constant, counts, data_hash, pack, read_set
 from .steps import all_behind, missing
 from .store import atomic_write, fingerprint
 from .stored import seconds_of
-from .studies import STUDIES, Cell, cells_of
+from .studies import STUDIES, Cell, cells_of, study
 from .tables import main_jobs, ranking_jobs
 
 LIMIT = 15_000_000
@@ -57,6 +56,11 @@ def table_work(tables: Sequence[str]) -> list[Work]:
             work += [(settings, job) for job in control_jobs(settings.seeds[:1])]
         else:
             work += cell_work(cells_of(name, settings))
+        if name == "as released":  # what it is worth to have been trained on a question
+            plain = (m for m in study(name).methods.values())
+            splits = [(m, split) for m in plain for split in ("dev", "seen")]
+            seed = settings.seeds[0]
+            work += [(settings, Job("predictions", {"name": m, "seed": seed, "split": p})) for m, p in splits]
     return work
 
 
@@ -198,8 +202,8 @@ def faults() -> Iterator[str]:
 def _questions(dataset: str, size: str, world: int, inventory: str) -> tuple[str, dict[str, list[Question]]]:
     """Hash of a data set as it is generated now, and its questions by split."""
     settings = resolve("mini", dataset=dataset, size=size, world=world, inventory=inventory)
-    data = read_dataset(settings)
-    return data_hash(settings), {"dev": data.dev, "test": data.test}
+    experiment = Experiment(settings)
+    return data_hash(settings), {split: experiment.questions(split) for split in get_args(Split)}
 
 
 def _fits(rows: Sequence[Any], questions: Sequence[Question]) -> bool:

@@ -12,7 +12,7 @@ from kardlib.methods import method
 from kardlib.presets import Settings, resolve
 from kardlib.readers import read_dataset
 from kardlib.records import Ranking, read_jsonl
-from kardlib.report import paper_numbers
+from kardlib.report import paper_number, paper_numbers
 from kardlib.scoring import hits_at
 from kardlib.steps import behind
 from kardlib.studies import STUDENTS, STUDIES, Cell, cells_of
@@ -150,3 +150,13 @@ def test_hits_keep_the_rankings_that_they_were_counted_from(small: list[Cell], t
         kept = read_jsonl(Path(str(row.predictions)), Ranking)
         k = int(row.metric.removeprefix("hits@"))
         assert row.value == pytest.approx(100 * sum(hits_at(r.passages, r.truth, k) for r in kept) / len(kept))
+
+
+def test_the_largest_base_model_stands_beside_the_papers_largest(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STUDENTS, "mini", {"xl": STUDENTS["mini"]["base"]})
+    cells = cells_of("Fig 4b", tiny)
+    make_cells(cells)
+    number = {paper_number(row) for row in cell_rows(cells)}
+    assert {one.table for one in number if one} == {"Fig 4b"} and None not in number
