@@ -6,7 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import KardError
@@ -61,7 +61,7 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
     run = add("run", _run, "run notebooks headless; a finished run is not repeated")
     run.add_argument("notebook", help="number, name or path of a notebook, or 'all'")
     _run_options(run)
-    _run_options(add("all", _all, "every notebook (= kard run all)"))
+    _run_options(add("all", _all, "every notebook, and every set and size of Tables 1 and 2"))
     params = add("params", _params, "parameters of a notebook: name, type, default, meaning")
     params.add_argument("notebook", help="number, name or path of a notebook")
     report = add("report", _report, "tables from the records of finished runs")
@@ -139,11 +139,11 @@ def _demo(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, rest: list[str]) -> int:
+def _run(options: argparse.Namespace, rest: list[str], always: Mapping[str, str] | None = None) -> int:
     from .demo import conclude, run_plans
     from .notebook_params import all_notebooks, find_notebook, plan_run, plan_runs
 
-    given = given_parameters(options)
+    given = {**(always or {}), **given_parameters(options)}
     if options.notebook == "all":
         paths = all_notebooks()
         if not paths:
@@ -159,7 +159,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _all(options: argparse.Namespace, rest: list[str]) -> int:
     options.notebook = "all"
-    return _run(options, rest)
+    return _run(options, rest, {"everything": "true"})
 
 
 def _params(options: argparse.Namespace, rest: list[str]) -> int:

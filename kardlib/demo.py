@@ -10,7 +10,7 @@ from .notebook_params import Plan, all_notebooks, plan_runs
 from .notebook_run import Outcome, is_finished, run_notebook
 from .presets import runs_root
 from .report import main_table, merge_notes, merge_rows
-from .runs import RECORD, input_hashes, read_record, run_folder
+from .runs import RECORD, RunRecord, input_hashes, read_record, run_folder
 
 MAIN_PATH = ("02", "03", "04", "05", "06")
 COST = {
@@ -77,8 +77,15 @@ def _finished(plan: Plan) -> bool:
 
 def table_of(outcomes: Sequence[Outcome]) -> str:
     """The table of finished runs."""
-    records = [read_record(outcome.folder / RECORD) for outcome in outcomes]
+    records = [_own(read_record(outcome.folder / RECORD)) for outcome in outcomes]
     return main_table(merge_rows(records), merge_notes(records))
+
+
+def _own(record: RunRecord) -> RunRecord:
+    """A record with the rows of its own data set and student alone; ``kard report`` has all of them."""
+    own = Path(record.parameters["student"]).name
+    rows = [r for r in record.results if r.dataset == record.dataset and Path(r.student or own).name == own]
+    return record.model_copy(update={"results": rows})
 
 
 def whereabouts(outcomes: Sequence[Outcome]) -> list[str]:

@@ -45,6 +45,12 @@ def make_cells(cells: Sequence[Cell]) -> None:
         run_work(work, stage)
 
 
+def ready(cell: Cell) -> bool:
+    """Whether all answers of a cell are there, made here or shipped."""
+    keys = Keys(cell.settings)
+    return all(keys.has("predictions", name=cell.method, seed=seed) for seed in cell.seeds)
+
+
 def outcomes_of(cell: Cell, free: bool = False) -> np.ndarray:
     """Right or wrong, shape ``(seeds, questions)``, see :func:`kardlib.scoring.outcomes`."""
     experiment = Experiment(cell.settings)
