@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import matplotlib.pyplot as plt
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.figure import Figure
 
 from .errors import KardError
+from .figures import compact
 
 Range = tuple[int, int, int]
 """Least, most and first value of a slider."""
@@ -35,8 +35,7 @@ def show(draw: Callable[..., Figure], **ranges: Range) -> None:
         except KardError as error:
             print(error)
         else:
-            display(figure)
-            plt.close(figure)  # or the cell shows it a second time
+            display(compact(figure))
 
     if not watched():
         drawn(**{name: first for name, (_, _, first) in ranges.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from constructed import answer, experiment_on
@@ -18,7 +20,7 @@ from scipy import stats
 
 from kardlib import sliders
 from kardlib.errors import KardError
-from kardlib.figures import Curve, panels
+from kardlib.figures import Curve, compact, panels
 from kardlib.head_and_tail import cells_by_student, gaps_by_frequency, is_there
 from kardlib.memorization import (
     LEARNERS,
@@ -319,6 +321,16 @@ def test_panels_share_one_legend() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x", "y"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["p", "q"]
     plt.close(figure)
+
+
+def test_a_compact_figure_is_the_same_picture_in_fewer_bytes() -> None:
+    figure = panels({"a": {"x": Curve(np.arange(50), np.sin(np.arange(50)))}}, ["p"], "r")
+    whole = BytesIO()
+    figure.savefig(whole, format="png", bbox_inches="tight", dpi=plt.rcParams["figure.dpi"])
+    small = compact(figure).data
+    pictures = [np.asarray(PIL.Image.open(one).convert("RGB"), dtype=float) for one in (whole, BytesIO(small))]
+    assert len(small) < len(whole.getvalue()) / 2 and np.abs(pictures[0] - pictures[1]).mean() < 1
+    assert figure.number not in plt.get_fignums()
 
 
 @pytest.mark.parametrize(("metadata", "live"), [({}, False), ({"cellId": "x"}, True)])
