@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
+from IPython.display import Image
 from matplotlib.figure import Figure
 
 from .runs import Run
@@ -32,6 +36,18 @@ def save(run: Run, figure: Figure, name: str) -> None:
     """Write a figure to ``<run folder>/figures/<name>.png``; the notebook shows it too."""
     with atomic_write(run.folder / "figures" / f"{name}.png", "wb") as file:
         figure.savefig(file, format="png", bbox_inches="tight")
+
+
+def compact(figure: Figure) -> Image:
+    """The figure as a notebook's output in 64 colours, about a third as large: for notebooks with many panels.
+
+    The figure is closed, or the notebook would show it a second time.
+    """
+    drawn, small = BytesIO(), BytesIO()
+    figure.savefig(drawn, format="png", bbox_inches="tight", dpi=plt.rcParams["figure.dpi"])
+    PIL.Image.open(drawn).convert("RGB").quantize(64).save(small, "PNG", optimize=True)
+    plt.close(figure)
+    return Image(small.getvalue(), format="png")
 
 
 def bars(values: Mapping[str, float], xlabel: str, ylabel: str) -> Figure:
@@ -139,4 +155,52 @@ def intervals(
     axes.set(xlabel=xlabel)
     if marks:
         axes.legend(fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one curve.
+
+    Attributes:
+        style: ``-`` or ``--`` for a line, ``o`` for dots.
+        ends: lower and upper end of the interval of each value, drawn as whiskers; none where it is empty.
+        colour: one of ``COLOURS``.
+    """
+
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+    style: str = "-"
+    ends: Sequence[tuple[float, float]] = ()
+    colour: str = "blue"
+
+
+def panels(
+    parts: Mapping[str, Mapping[str, Curve]],
+    xlabels: Sequence[str],
+    ylabel: str,
+    xlog: bool = False,
+    ylog: bool = False,
+) -> Figure:
+    """Curves in panels side by side that share the upright axis and the legend.
+
+    Args:
+        parts: the curves of each panel by their names, the panels by their titles. Curves of one name have one legend
+            line; a name that begins with ``_`` has none.
+        xlabels: one for each panel.
+    """
+    figure, row = plt.subplots(1, len(parts), figsize=(0.6 + 3.1 * len(parts), 2.9), sharey=True, squeeze=False)
+    handles = {}
+    for axes, (title, curves), xlabel in zip(row[0], parts.items(), xlabels, strict=True):
+        for name, one in curves.items():
+            ends = np.abs(np.array(one.ends).T - np.asarray(one.y)) if len(one.ends) else None
+            drawn = axes.errorbar(
+                one.x, one.y, ends, fmt=one.style, markersize=4, linewidth=1.4, capsize=2, color=COLOURS[one.colour]
+            )
+            if not name.startswith("_"):
+                handles.setdefault(name, drawn)
+        axes.set(title=title, xlabel=xlabel, xscale="log" if xlog else "linear", yscale="log" if ylog else "linear")
+    row[0][0].set_ylabel(ylabel)
+    figure.legend(handles.values(), handles.keys(), fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 0.95))
+    figure.tight_layout()
     return figure
