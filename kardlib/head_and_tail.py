@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .experiment import Experiment
-from .keys import Keys
 from .methods import method
 from .presets import MINI_SETS, Settings
 from .scoring import Score, difference, outcomes
@@ -26,12 +25,6 @@ def cells_by_student(settings: Settings, methods: Sequence[str]) -> dict[str, li
     cells = [c for c in cells_of("1", settings) if c.method in methods and c.settings.dataset in MINI_SETS]
     found = {student: [c for c in cells if c.settings.student == student] for student in students}
     return {student: of_student for student, of_student in found.items() if of_student}
-
-
-def is_there(cell: Cell) -> bool:
-    """Whether the outputs of all its seeds were made here or ship with the kit."""
-    keys = Keys(cell.settings)
-    return all(keys.has("predictions", name=cell.method, seed=seed) for seed in cell.seeds)
 
 
 def gaps_by_frequency(experiment: Experiment, first: str, second: str) -> dict[str, Score | None]:

@@ -21,7 +21,7 @@ from scipy import stats
 from kardlib import sliders
 from kardlib.errors import KardError
 from kardlib.figures import Curve, compact, panels
-from kardlib.head_and_tail import cells_by_student, gaps_by_frequency, is_there
+from kardlib.head_and_tail import cells_by_student, gaps_by_frequency
 from kardlib.memorization import (
     LEARNERS,
     MOST_SYMBOLS,
@@ -47,6 +47,7 @@ from kardlib.memorizing_networks import (
 )
 from kardlib.mini import MiniSet
 from kardlib.presets import resolve
+from kardlib.study_run import ready
 from kardlib.tables import ASKED, asked_in_training
 
 TOYS = random_toys(24, seed=1, most=64)
@@ -375,7 +376,7 @@ def test_three_sizes_of_one_family_where_the_set_is_generated() -> None:
 def test_nothing_is_there_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KARD_RUNS", str(tmp_path))
     (cells, *_) = cells_by_student(resolve("mini", retrain=True, size="smoke"), ("KARD (BM25)",)).values()
-    assert not any(map(is_there, cells)) and not any(tmp_path.iterdir())
+    assert not any(map(ready, cells)) and not any(tmp_path.iterdir())
 
 
 def test_gaps_are_of_the_questions_of_each_group(mini: MiniSet) -> None:
