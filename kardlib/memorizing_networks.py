@@ -22,6 +22,7 @@ from .memorization_simulation import search
 
 MOST_FLOATS = 2**27
 """Numbers that the inputs of one batch of networks may have."""
+MOST_KEY = 20
 LEARNING_RATE = 1e-2  # falls to 0 along a line
 
 
@@ -53,6 +54,9 @@ class Task:
                 raise KardError(f"{name} = {getattr(self, name)}: {least} at least")
         if self.b > 62:
             raise KardError(f"b = {self.b}: the networks' search goes by 62 bits at most")
+        most = 2 ** (min(self.key_size, MOST_KEY) - 1)  # as many keys are left for fresh strings
+        if self.N > most or self.key_size > MOST_KEY:
+            raise KardError(f"N = {self.N}, key_size = {self.key_size}: at most {most} strings, {MOST_KEY} signs a key")
 
     def parameters(self, width: int) -> int:
         """Weights that can matter: those of inputs that are always 0 are not counted."""
@@ -88,7 +92,7 @@ def examples(task: Task, fresh: bool = False) -> tuple[Tensor, Tensor]:
     """
     rng = np.random.default_rng((task.seed, task.N, task.d, fresh))
     strings = rng.integers(2, size=(task.N + task.R, task.d))
-    keys = rng.integers(2, size=(task.N, task.key_size))
+    keys = _keys(task)[task.N * fresh :][: task.N]
     addresses = rng.integers(2, size=(task.N + task.R, task.b))
     hits = search(addresses[: task.N], addresses, rng)
     own, place = strings[: task.N], np.arange(task.d)
@@ -101,6 +105,12 @@ def examples(task: Task, fresh: bool = False) -> tuple[Tensor, Tensor]:
     ]
     inputs = np.concatenate([part.reshape(shape) for part in parts], axis=2).reshape(task.N * task.d, -1)
     return torch.tensor(inputs, dtype=torch.float32), torch.tensor(own.reshape(-1), dtype=torch.float32)
+
+
+def _keys(task: Task) -> np.ndarray:
+    """Different random keys for N strings and for N fresh ones, shape ``(2 N, key_size)``, 0 or 1."""
+    numbers = np.random.default_rng(task.seed).choice(2**task.key_size, size=2 * task.N, replace=False)
+    return numbers[:, None] >> np.arange(task.key_size) & 1
 
 
 class Networks(torch.nn.Module):

@@ -219,6 +219,8 @@ def test_worlds_are_what_they_should_be() -> None:
         (lambda: simulate(KNOWN, 3, worlds=1), "worlds = 1"),
         (lambda: Task(0, 4, False, 0), "N = 0"),
         (lambda: Task(4, 4, True, 0, b=-1), "b = -1"),
+        (lambda: Task(33, 4, False, 0, key_size=6), "N = 33, key_size = 6: at most 32 strings"),
+        (lambda: Task(4, 4, False, 0, key_size=40), "20 signs a key"),
         (lambda: train_networks([], 4), "tasks = 0"),
         (lambda: train_networks([Task(2, 4, False, 0)], 0), "width = 0"),
         (lambda: train_networks([Task(2, 4, False, 0), Task(2, 5, False, 0)], 4), "different d"),
@@ -255,11 +257,11 @@ def test_what_was_found_is_one_string_of_s_and_with_a_long_key_the_right_one(b: 
     assert bool(right.all()) == (b == 40), "with no key it takes any of 90"
 
 
-def test_fresh_strings_are_others_under_other_keys() -> None:
-    task = Task(20, 10, True, seed=0, R=5, b=20)
-    (seen, _), (fresh, _) = examples(task), examples(task, fresh=True)
-    keys = [{tuple(row) for row in x.reshape(20, 10, -1)[:, 0, :16].tolist()} for x in (seen, fresh)]
-    assert not keys[0] & keys[1]
+def test_no_two_strings_have_one_key_and_fresh_ones_are_others() -> None:
+    task = Task(32, 10, True, seed=0, R=5, b=20, key_size=6)  # there are 64 keys of that size
+    (seen, first), (fresh, second) = examples(task), examples(task, fresh=True)
+    keys = [tuple(row) for x in (seen, fresh) for row in x.reshape(32, 10, -1)[:, 0, :6].tolist()]
+    assert len(set(keys)) == 64 and not torch.equal(first, second)
 
 
 def test_a_batch_of_networks_is_the_same_as_one_at_a_time() -> None:
