@@ -89,7 +89,7 @@ def grouped_bars(
         axes.bar(places, middle, width * 0.92, yerr=np.maximum(ends, 0), capsize=2, label=name, hatch=hatch)
     axes.set_xticks(range(len(groups)), groups)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
