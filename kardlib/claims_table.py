@@ -17,6 +17,7 @@ CLAIMS_HEADER = (
     "comparison", "paper", "paper's gap", "in the paper", "measured on", "here", "gap here", "95 % CI", "p (Holm)",
     "n x seeds", "detectable", "n needed", "verdict here",
 )  # fmt: skip
+VERDICTS = ("holds", "does not hold", "undecided", "not run")
 CLAIMS_CAUTION = (
     "Gaps and intervals in points. "
     "paper: the paper's own numbers; its gap stands with the half width of a 95 % interval made from the size of its "
@@ -45,16 +46,32 @@ def claims_table(
 
 def claim_blocks(decisions: Sequence[Decision]) -> list[Block]:
     """Decisions as text cells, one block a claim."""
-    by_claim: dict[str, list[Decision]] = {}
+    return [Block(_title(group), [_line(decision) for decision in group]) for group in _by_claim(decisions)]
+
+
+def _by_claim(decisions: Sequence[Decision]) -> list[list[Decision]]:
+    groups: dict[str, list[Decision]] = {}
     for decision in decisions:
-        by_claim.setdefault(decision.claim.id, []).append(decision)
-    return [Block(_title(group), [_line(decision) for decision in group]) for group in by_claim.values()]
+        groups.setdefault(decision.claim.id, []).append(decision)
+    return list(groups.values())
+
+
+def verdicts_html(decisions: Sequence[Decision]) -> str:
+    """One line a claim, with how many of its comparisons have each verdict; class ``verdicts``."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "made in", *VERDICTS))
+    lines = []
+    for group in _by_claim(decisions):
+        claim, counts = group[0].claim, tally(group)
+        cells = (claim.made_in, *(str(counts.get(name, "")) for name in VERDICTS))
+        inside = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        lines.append(f'<tr><th scope="row">{html.escape(claim.claim)}</th>{inside}</tr>')
+    return f'<table class="verdicts"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
 def tally(decisions: Sequence[Decision]) -> dict[str, int]:
     """How many comparisons have each verdict."""
     counts = Counter(decision.verdict for decision in decisions)
-    return {name: counts[name] for name in ("holds", "does not hold", "undecided", "not run") if counts[name]}
+    return {name: counts[name] for name in VERDICTS if counts[name]}
 
 
 def _title(group: Sequence[Decision]) -> str:

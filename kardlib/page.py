@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .claims import read_claims
-from .claims_table import claim_blocks, claims_html, tally
-from .report import main_table_html, merge_notes, merge_rows, row_key
+from .claims_table import claim_blocks, claims_html, tally, verdicts_html
+from .report import main_table_html, merge_notes, merge_rows, row_key, table_place
 from .runs import ResultRow, RunRecord, read_record
 from .verdicts import decide
 
@@ -21,18 +21,22 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>KARD kit: results</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }}
 table {{ border-collapse: collapse; margin: 1.5rem 0; width: 100%; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .4rem; }}
 th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ccc; text-align: right; }}
 th:first-child {{ text-align: left; }}
 tbody th {{ font-weight: 400; }}
+td {{ white-space: nowrap; }}
 td:nth-child(2) {{ color: #555; border-right: 2px solid #888; }}
 td a {{ color: inherit; }}
 .wide {{ overflow-x: auto; }}
 table.claims {{ font-size: .8rem; }}
 table.claims th, table.claims td {{ text-align: left; vertical-align: top; }}
+table.claims td {{ white-space: normal; }}
+table.claims tbody th {{ min-width: 16em; }}
 table.claims td:last-child {{ font-weight: 600; }}
+table.verdicts td {{ border-right: 0; color: inherit; }}
 figure {{ margin: 1.5rem 0; }}
 img {{ max-width: 100%; }}
 pre {{ white-space: pre-wrap; font-size: .8rem; }}
@@ -55,10 +59,10 @@ def page(paths: Sequence[Path]) -> str:
         paths: of their records, for example :func:`kardlib.report.find_runs`.
     """
     records = [read_record(path) for path in paths]
-    rows, notes = merge_rows(records), merge_notes(records)
+    rows, notes = sorted(merge_rows(records), key=table_place), merge_notes(records)
     parts = {
-        "Tables": main_table_html(rows, notes, _anchors(records)),
         "Claims": _claims(rows),
+        "Tables": main_table_html(rows, notes, _anchors(records)),
         "Figures": "\n".join(_figures(path, record) for path, record in zip(paths, records, strict=True)),
         "Runs": "\n".join(_run(n, path, record) for n, (path, record) in enumerate(zip(paths, records, strict=True))),
     }
@@ -85,8 +89,9 @@ def _claims(rows: Sequence[ResultRow]) -> str:
     for reading in ("scored", "free") if scored else ("free",):
         decisions = decide(read_claims(), rows, reading)
         summed = ", ".join(f"{count} {verdict}" for verdict, count in tally(decisions).items())
-        parts.append(f"<h3>{titles[reading]}: {html.escape(summed)}</h3>")
-        parts.append(f'<div class="wide">{claims_html(claim_blocks(decisions))}</div>')
+        parts.append(f"<h3>{titles[reading]}: {html.escape(summed)}</h3>{verdicts_html(decisions)}")
+        inside = f'<div class="wide">{claims_html(claim_blocks(decisions))}</div>'
+        parts.append(f"<details><summary>Every comparison</summary>{inside}</details>")
     return "\n".join(parts)
 
 

@@ -98,6 +98,11 @@ def row_key(row: ResultRow) -> str:
     return row.model_dump_json(exclude={"predictions"})
 
 
+def table_place(row: ResultRow) -> tuple[int, str]:
+    """Sorts rows as the paper does: its tables, its figures, then what is ours."""
+    return (0 if row.table.isdigit() else 1 if row.table.startswith("Fig") else 2), row.table
+
+
 def merge_notes(records: Iterable[RunRecord]) -> list[str]:
     """Notes of all records, each once."""
     return list(dict.fromkeys(note for record in records for note in record.notes))

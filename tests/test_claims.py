@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,15 @@ import numpy as np
 import pytest
 
 from kardlib.claims import CLAIMS, Claim, Contrast, Selector, in_paper, paper_row, read_claims
-from kardlib.claims_table import CLAIMS_HEADER, claim_blocks, claims_html, claims_table, claims_text, tally
+from kardlib.claims_table import (
+    CLAIMS_HEADER,
+    claim_blocks,
+    claims_html,
+    claims_table,
+    claims_text,
+    tally,
+    verdicts_html,
+)
 from kardlib.comparison import compare, holm
 from kardlib.errors import KardError
 from kardlib.records import Prediction, Ranking, write_jsonl
@@ -370,3 +379,12 @@ def test_text_and_html_have_every_comparison(root: Path) -> None:
     assert not parser.open and not parser.faults and page.count("<tr>") == count + len(blocks)
     assert text.count("MedQA-USMLE, ") == page.count("MedQA-USMLE, ") > 0
     assert "KARD (Reranker) &gt; Reasoning Distillation" in page
+
+
+def test_the_summary_counts_every_comparison_once(root: Path) -> None:
+    decisions = decide(list(ALL.values()), [row(drawn(0.7), RERANKER, root), row(drawn(0.4), RD, root)])
+    page, parser = verdicts_html(decisions), Balance()
+    parser.feed(page)
+    assert not parser.open and not parser.faults and page.count("<tr>") == len(ALL) + 1
+    counts = [int(cell) for cell in re.findall(r"<td>(\d+)</td>", page)]
+    assert sum(counts) == len(decisions) and sum(tally(decisions).values()) == len(decisions)

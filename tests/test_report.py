@@ -164,6 +164,14 @@ def test_html_is_one_page_and_escapes(root: Path) -> None:
     assert main_table_html([row()]).count("<table>") == 1
 
 
+def test_the_page_has_the_papers_order(root: Path) -> None:
+    tables = ("Fig 3", "filter", "7", "Fig 4c", "1")
+    open_run("06_tiny", resolve("mini"), {}).finish([row(table=table) for table in tables])
+    text = page(find_runs())
+    titles = re.findall(r"<caption>(.*?) \|", text[text.index('<h2 id="tables">') :])
+    assert list(dict.fromkeys(titles)) == ["Table 1", "Table 7", "Fig 3", "Fig 4c", "filter"]
+
+
 def test_a_number_leads_to_the_first_run_that_has_it(root: Path) -> None:
     open_run("05_tiny", resolve("mini"), {}).finish([row(value=11.0)])
     open_run("06_tiny", resolve("mini"), {}).finish([row(value=11.0), row(value=22.0)])
