@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .claims import read_claims
 from .claims_table import claim_blocks, claims_html, tally, verdicts_html
+from .counterparts import counterparts, counterparts_html
 from .report import main_table_html, merge_notes, merge_rows, row_key, table_place
 from .runs import ResultRow, RunRecord, read_record
 from .verdicts import decide
@@ -36,6 +37,7 @@ table.claims th, table.claims td {{ text-align: left; vertical-align: top; }}
 table.claims td {{ white-space: normal; }}
 table.claims tbody th {{ min-width: 16em; }}
 table.claims td:last-child {{ font-weight: 600; }}
+table.without td:last-child {{ white-space: normal; }}
 table.verdicts td {{ border-right: 0; color: inherit; }}
 figure {{ margin: 1.5rem 0; }}
 img {{ max-width: 100%; }}
@@ -62,7 +64,7 @@ def page(paths: Sequence[Path]) -> str:
     rows, notes = sorted(merge_rows(records), key=table_place), merge_notes(records)
     parts = {
         "Claims": _claims(rows),
-        "Tables": main_table_html(rows, notes, _anchors(records)),
+        "Tables": main_table_html(rows, notes, _anchors(records)) + counterparts_html(counterparts(rows)),
         "Figures": "\n".join(_figures(path, record) for path, record in zip(paths, records, strict=True)),
         "Runs": "\n".join(_run(n, path, record) for n, (path, record) in enumerate(zip(paths, records, strict=True))),
     }

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from kardlib.claims import read_claims
+from kardlib.counterparts import NOT_RUN, REASONS, counterparts, counterparts_html
 from kardlib.errors import KardError
 from kardlib.figures import save
 from kardlib.page import page
@@ -162,6 +163,16 @@ def test_html_is_one_page_and_escapes(root: Path) -> None:
     assert {link[1:] for link in parser.links if link.startswith("#")} <= parser.places
     assert "&lt;b&gt;&amp;" in text and "a &lt; b" in text and "<b>" not in text
     assert main_table_html([row()]).count("<table>") == 1
+
+
+def test_every_number_of_the_paper_has_a_counterpart_or_a_reason() -> None:
+    with open(PAPER_CSV, encoding="utf-8", newline="") as file:
+        printed = len(list(csv.DictReader(file)))
+    none, one = counterparts([]), counterparts([row()])
+    assert len(none) == len(one) == printed and all(each.reason for each in none)
+    assert [each.here[0] for each in one if not each.reason] == [row()]
+    assert len({each.reason for each in none if each.reason != NOT_RUN}) == len(REASONS)
+    assert f"1 of the paper's {printed} numbers" in counterparts_html(one)
 
 
 def test_the_page_has_the_papers_order(root: Path) -> None:
