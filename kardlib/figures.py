@@ -69,6 +69,7 @@ def lines(
         axes.plot(places[: len(values)], values, marker=marker, markersize=4, linewidth=1.4, label=name)
     if log:
         axes.set_xscale("log")
+    if log or len(places) <= 6:
         axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend()
@@ -79,7 +80,7 @@ def grouped_bars(
     groups: Sequence[str], series: Mapping[str, Sequence[Whisker]], ylabel: str, xlabel: str = ""
 ) -> Figure:
     """Bars side by side in each group, with intervals as whiskers."""
-    figure, axes = plt.subplots(figsize=(6, 2.8))
+    figure, axes = plt.subplots(figsize=(6, 2.8), layout="constrained")
     width = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
         middle = np.array([value for value, _, _ in values])
@@ -89,7 +90,7 @@ def grouped_bars(
         axes.bar(places, middle, width * 0.92, yerr=np.maximum(ends, 0), capsize=2, label=name, hatch=hatch)
     axes.set_xticks(range(len(groups)), groups)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.legend(fontsize=8, ncols=3, loc="outside upper center")  # above the title, where no bar can be
     return figure
 
 
