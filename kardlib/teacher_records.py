@@ -23,9 +23,9 @@ class Message(Record):
 
 
 class Sampling(Record):
-    """How the teacher's model draws a completion. The sampling defaults of METHOD 4's teacher: temperature 0.7."""
+    """How the teacher's model draws a completion. The default temperature is the API's own, as in the authors' code."""
 
-    temperature: float = Field(default=0.7, ge=0, le=2)
+    temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=512, ge=1)
     stop: tuple[str, ...] = ()
