@@ -198,9 +198,9 @@ def chosen_option(text: str, question: Question) -> int | None:
     """The option that an oracle's or a reader's reply chooses; None where it names none, or more than one.
 
     A last line in the form that the prompts ask for is taken at its word. Else what stands behind the last "Answer:" or
-    "answer is" counts, as :func:`kardlib.prompts.parse_answer` reads it. Where
-    neither is said, the last line counts if it is an option's text or begins with a letter, so that the "no" of a
-    sentence is no answer. A letter beside another letter or beside the text of another option is unreadable.
+    "answer is" counts, as :func:`kardlib.prompts.parse_answer` reads it. Where neither is said, the last line counts if
+    it is an option's text or begins with a letter, so that the "no" of a sentence is no answer. A letter beside another
+    letter or beside the text of another option is unreadable.
     """
     last = split_completion(text)[1]
     as_asked = [i for i in range(len(question.options)) if last == option_line(question, i)]
