@@ -60,10 +60,7 @@ class Endpoint:
     def __init__(
         self, base_url: str = OPENAI, key_name: str = KEY_NAME, timeout: float = 120.0, takes_n: bool | None = None
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise KardError("base_url: an address such as http://localhost:8000/v1 was expected")
-        self.host = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        self.host = host_of(base_url)
         if base_url.startswith(OPENAI) and not os.environ.get(key_name):
             raise KardError(f"{self.host}: the environment variable {key_name} is not set, and a key is needed")
         self.takes_n = takes_n
@@ -155,6 +152,21 @@ class Endpoint:
         except openai.OpenAIError as error:
             fault = told_by(error, self.host, model, self.key_name)
         raise fault  # outside the handler, so that no traceback leads to the request and its headers
+
+
+def host_of(base_url: str) -> str:
+    """What errors may say of an address: no path, no query, no credentials.
+
+    Raises:
+        KardError: it is no address.
+    """
+    try:
+        parts = urlsplit(base_url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    except ValueError:  # of the port or of the brackets
+        pass
+    raise KardError("base_url: an address such as http://localhost:8000/v1 was expected")
 
 
 def told_by(error: openai.OpenAIError, host: str, model: str, key_name: str) -> Exception:

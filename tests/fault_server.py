@@ -128,7 +128,7 @@ class FaultServer:
         if draw.random() < self.behaviour.fault_rate:
             record["outcome"] = draw.choice(self.behaviour.faults)
             self.log.append(record)
-            return await self.fault(record["outcome"], writer)
+            return await self.fault(record["outcome"], headers.get("authorization", ""), writer)
         count = 1 if self.behaviour.n == "ignored" else asked.get("n", 1)
         choices = [self.choice(key, place, asked) for place in range(count)]
         self.given += count
@@ -164,7 +164,7 @@ class FaultServer:
         finish = {"length": "length", "filter": "content_filter"}.get(kind, "stop")
         return {"index": place, "message": message, "finish_reason": finish}
 
-    async def fault(self, kind: str, writer: asyncio.StreamWriter) -> None:
+    async def fault(self, kind: str, sent: str, writer: asyncio.StreamWriter) -> None:
         """What may be over the next time."""
         behaviour = self.behaviour
         if kind in ("slow", "trickle"):
@@ -189,7 +189,8 @@ class FaultServer:
             "429-ms": {"retry-after-ms": str(behaviour.retry_after * 1000)},
             "429-date": {"retry-after": email.utils.formatdate(time.time() + 1, usegmt=True)},
         }.get(kind, {})
-        send(writer, int(kind[:3]), problem("Not now.", "rate_limit_exceeded" if kind[0] == "4" else "server"), headers)
+        code = "rate_limit_exceeded" if kind[0] == "4" else "server_error"
+        send(writer, int(kind[:3]), problem(f"Not now. Your header was {sent}", code), headers)
 
 
 def told(choice: dict[str, Any]) -> list[str]:
