@@ -8,6 +8,7 @@ learns to announce. What is found are wordings, in English; a sentence that anno
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 from .prompts import LETTERS
@@ -61,8 +62,13 @@ def _around(text: str, match: re.Match[str], reach: int = 40) -> str:
 
 def names_option(text: str, option: str) -> bool:
     """Whether a text holds all words of an option in a row; case and punctuation do not count. This is no leak."""
-    words, wanted = words_of(text), words_of(option)
-    return bool(wanted) and any(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))
+    wanted = _spaced(option)
+    return bool(wanted.strip()) and wanted in _spaced(text)
+
+
+@lru_cache(maxsize=256)  # one text is searched for each of its question's options
+def _spaced(text: str) -> str:
+    return f" {' '.join(words_of(text))} "
 
 
 def words_of(text: str) -> list[str]:

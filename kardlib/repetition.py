@@ -5,10 +5,14 @@ Words are ``\\w+`` in lower case, unless a definition speaks of tokens: those ar
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .announcements import names_option, words_of
+from .bm25 import Analyzer
+from .errors import KardError
 from .leakage import NEAR, WORDS, near_duplicates, text_in_passages
 from .records import Passage, Question
 
@@ -54,20 +58,40 @@ def repeats(texts: Sequence[tuple[str, str]], near: Mapping[str, Sequence[str]] 
 
 
 def neighbours(texts: Sequence[str], threshold: float = NEAR) -> dict[str, list[str]]:
-    """For each different string of words the others that are near it.
+    """For each different string of words the others that are near it, by the Jaccard index of their token sets.
 
-    Ten thousand texts of ninety words take about half a minute.
+    Exact. :func:`kardlib.leakage.near_duplicates` compares two lists; within one list it is enough to look from longer
+    sets to shorter ones, and of these at their first tokens alone (Xiao, Wang, Lin and Yu 2008).
 
     Args:
-        threshold: of the Jaccard index, above 0 and at most 1; see :func:`kardlib.leakage.near_duplicates`.
+        threshold: above 0 and at most 1.
     """
-    keys = list(dict.fromkeys(_key(text) for text in texts))
+    if not 0 < threshold <= 1:
+        raise KardError(f"threshold = {threshold:g}: it must be above 0 and at most 1")
+    keys, analyze = list(dict.fromkeys(_key(text) for text in texts)), Analyzer()
     near: dict[str, list[str]] = {key: [] for key in keys}
-    stand_ins = [_as_question(str(number), key) for number, key in enumerate(keys) if key]
-    for pair in near_duplicates(stand_ins, stand_ins, threshold):
-        if pair.first != pair.second:
-            near[keys[int(pair.first)]].append(keys[int(pair.second)])
+    sets = _rarest_first([frozenset(analyze(key)) for key in keys])
+    index: dict[int, list[int]] = {}
+    for place in sorted(range(len(keys)), key=lambda i: len(sets[i])):
+        tokens, size = sets[place], len(sets[place])
+        least = math.ceil(threshold * size - 1e-9)
+        shorter = {other for token in list(tokens)[: size - least + 1] for other in index.get(token, ())}
+        for other in (other for other in shorter if len(sets[other]) >= least):
+            shared = len(tokens.keys() & sets[other].keys())
+            if shared / (size + len(sets[other]) - shared) >= threshold:
+                near[keys[place]].append(keys[other])
+                near[keys[other]].append(keys[place])
+        shared_at_least = math.ceil(2 * threshold / (1 + threshold) * size - 1e-9)
+        for token in list(tokens)[: size - shared_at_least + 1]:
+            index.setdefault(token, []).append(place)
     return near
+
+
+def _rarest_first(sets: Sequence[frozenset[str]]) -> list[dict[int, None]]:
+    """Token sets as numbers in the order of their rarity, as ordered sets."""
+    count = Counter(token for tokens in sets for token in tokens)
+    rank = {token: number for number, token in enumerate(sorted(count, key=lambda token: (count[token], token)))}
+    return [dict.fromkeys(sorted(rank[token] for token in tokens)) for tokens in sets]
 
 
 def _key(text: str) -> str:
@@ -82,7 +106,7 @@ def _as_question(identifier: str, text: str) -> Question:
 def n_grams(text: str, n: int) -> Iterator[tuple[str, ...]]:
     """All runs of ``n`` words of a text."""
     words = words_of(text)
-    return (tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+    return zip(*(words[first:] for first in range(n)), strict=False)
 
 
 def distinct(texts: Sequence[str], n: int) -> float | None:

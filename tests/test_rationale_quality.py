@@ -12,7 +12,7 @@ from kardlib.bm25 import Analyzer
 from kardlib.drafts import Draft, as_rationales, drafts_of, screen
 from kardlib.errors import KardError
 from kardlib.filter import filter_rationales
-from kardlib.leakage import NEAR
+from kardlib.leakage import NEAR, near_duplicates
 from kardlib.mini import MiniSet
 from kardlib.rationale_figures import quality_figures
 from kardlib.rationale_quality import VERDICTS, measure_rationales
@@ -72,6 +72,24 @@ def test_repeats_are_those_of_a_search_over_all_pairs(seed: int, threshold: floa
     assert all(found.values()) and set(made.exact_within) <= set(made.near_within)
     some = texts[::3]
     assert repeats(some, near) == repeats(some, neighbours([text for _, text in some], threshold))
+
+
+@pytest.mark.parametrize("threshold", [0.34, 0.6, 2 / 3, 0.75, NEAR, 1.0])
+def test_neighbours_are_those_of_the_leakage_audit(mini: MiniSet, threshold: float) -> None:
+    texts = [f"{q.stem} {i % 3}" for i, q in enumerate([*mini.splits["train"], *mini.splits["train"]])]
+    texts += [text for _, text in random_texts(100, 9)]
+    near = neighbours(texts, threshold)
+    keys = list(near)
+    stems = [question(str(i), stem=key) for i, key in enumerate(keys)]
+    pairs = {(keys[int(p.first)], keys[int(p.second)]) for p in near_duplicates(stems, stems, threshold)}
+    assert {(key, other) for key, others in near.items() for other in others} == {p for p in pairs if p[0] != p[1]}
+    assert all(len(set(others)) == len(others) for others in near.values()) and any(near.values())
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.01, float("nan")])
+def test_a_threshold_that_is_none_is_refused(threshold: float) -> None:
+    with pytest.raises(KardError, match="threshold = "):
+        neighbours(["a"], threshold)
 
 
 def test_distinct_n_counts_runs_of_words() -> None:
