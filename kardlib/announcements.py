@@ -8,7 +8,7 @@ learns to announce. What is found are wordings, in English; a sentence that anno
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 from .prompts import LETTERS
@@ -18,7 +18,7 @@ LEAKS: tuple[Leak, ...] = ("letter", "announced", "given")
 _IS = r"(?:is|was|are|would be|must be|should be|will be|has to be)"
 # Capitals only: "option a" may be "the option a doctor has". "The best choice is" is said of treatments and counts not.
 _LETTER = re.compile(
-    r"\((?P<bracket>[A-J])\)"
+    r"\((?P<bracket>[A-J])\)(?!\w)"
     r"|\b(?:[Oo]ptions?|[Cc]hoices?|[Aa]nswers?)(?::| is)? (?P<named>[A-J])\b"
     rf"|(?:^|[.;:,!?]\s+|\b(?:[Ss]o|[Tt]hus|[Tt]herefore|[Hh]ence|[Tt]hat) )(?P<said>[A-J]) {_IS} "
     r"(?:the )?(?:correct|right|best|answer)\b"
@@ -62,9 +62,15 @@ def _around(text: str, match: re.Match[str], reach: int = 40) -> str:
 
 def names_option(text: str, option: str) -> bool:
     """Whether a text holds all words of an option in a row; case and punctuation do not count. This is no leak."""
-    words, wanted = _words(text), _words(option)
-    return bool(wanted) and any(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))
+    wanted = _spaced(option)
+    return bool(wanted.strip()) and wanted in _spaced(text)
 
 
-def _words(text: str) -> Sequence[str]:
+@lru_cache(maxsize=256)  # one text is searched for each of its question's options
+def _spaced(text: str) -> str:
+    return f" {' '.join(words_of(text))} "
+
+
+def words_of(text: str) -> list[str]:
+    """Words of a text in lower case, without punctuation."""
     return re.findall(r"\w+", text.lower())

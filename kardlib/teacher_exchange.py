@@ -17,6 +17,8 @@ AT_ONCE = 500
 """Completions of one transaction."""
 TEXT_FIELDS = ("text", "completion", "rationale", "content")
 LIST_FIELDS = ("completions", "rationales", "choices", "samples", "responses")
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""Characters that some readers take for the end of a line; JSON itself escapes the others."""
 _SAMPLE_FIELDS = tuple(Sample.model_fields)
 
 
@@ -34,7 +36,7 @@ def export(rows: Iterable[tuple[Ask, Sample]], path: Path) -> int:
     with atomic_write(path) as file:
         for ask, sample in rows:
             row = ask.model_dump(mode="json") | sample.model_dump(mode="json")
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
             count += 1
     return count
 

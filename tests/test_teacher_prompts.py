@@ -334,6 +334,7 @@ def test_split_completion_keeps_what_is_no_last_line() -> None:
         ("Hepatitis B is spread by blood, and vitamin A is right for sight.", set()),
         ("It is the option a doctor has.", set()),
         ("An enzyme (E) binds.", set()),
+        ("Watch for (A)bnormalities of the heart.", set()),
         ("He answers no letter.", set()),
     ],
 )
