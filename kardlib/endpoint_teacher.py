@@ -11,14 +11,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from .dataset import DataSet
+from .drafts import as_rationales, drafts_of
 from .errors import KardError
+from .filter import Filtered
 from .presets import REPOSITORY, Settings
 from .readers import read_dataset
 from .records import Question, Rationale
 from .store import fingerprint
 from .teacher import Teacher, make_teacher
-from .teacher_entries import BUILT_IN, TeacherEntry, teacher_entry
-from .teacher_prompts import chosen_option, messages_for, prompt_set_of, read_prompt_set, split_completion
+from .teacher_entries import BUILT_IN, TeacherEntry, teacher_entry, teachers
+from .teacher_prompts import PromptSet, messages_for, prompt_set_of, read_prompt_set
+from .teacher_reader import filter_by_replies, reader_asks
 from .teacher_records import Ask, Sample
 from .teacher_store import TeacherStore
 
@@ -45,17 +48,23 @@ def asks_of(entry: TeacherEntry, data: DataSet, show_gold: bool) -> list[Ask]:
 
 
 def _asks(entry: TeacherEntry, data: DataSet, questions: Sequence[Question], show_gold: bool) -> list[Ask]:
-    examples = read_prompt_set(entry.prompts or prompt_set_of(data.name))
-    purpose = "rationale" if show_gold else "oracle"
-    return [ask_of(entry, question.id, messages_for(question, examples, purpose), purpose) for question in questions]
+    examples, purpose = prompts_of(entry, data), "rationale" if show_gold else "oracle"
+    return [
+        Ask(
+            teacher=entry.alias,
+            model=entry.model,
+            messages=messages_for(question, examples, purpose),
+            sampling=entry.sampling,
+            question_id=question.id,
+            purpose=purpose,
+        )
+        for question in questions
+    ]
 
 
-def ask_of(entry: TeacherEntry, question_id: str, messages: tuple, purpose: str) -> Ask:
-    """One question in the words of a builder, for the model and with the sampling of an entry."""
-    return Ask(
-        teacher=entry.alias, model=entry.model, messages=messages, sampling=entry.sampling, question_id=question_id,
-        purpose=purpose,
-    )  # fmt: skip
+def prompts_of(entry: TeacherEntry, data: DataSet) -> PromptSet:
+    """The worked examples that a teacher is shown: those that its entry names, or the data set's own."""
+    return read_prompt_set(entry.prompts or prompt_set_of(data.name))
 
 
 class EndpointTeacher:
@@ -84,20 +93,38 @@ class EndpointTeacher:
                     f"teacher {self.name}: {lacking:,} of {l * len(asks):,} rationales have not been asked for; "
                     "'kard teacher plan' tells the price, 'kard teacher run' asks (with the same options)"
                 )
-            pairs = [(q, sample) for q, ask in zip(questions, asks, strict=True) for sample in store.get(ask, l)]
-        told = [one for question, sample in pairs if (one := rationale_of(question, sample, show_gold))]
+            pairs = [(ask, sample) for ask in asks for sample in store.get(ask, l)]
+        told = as_rationales(drafts_of(pairs, questions), show_gold)
         if questions and not told:
             raise KardError(f"teacher {self.name}: not one usable rationale; 'kard teacher report' tells why")
         return told
 
 
-def rationale_of(question: Question, sample: Sample, show_gold: bool) -> Rationale | None:
-    """A completion as a rationale, without the line that answers; None where nothing but that line is there."""
-    text, _ = split_completion(sample.text)
-    if not text:
-        return None
-    chosen = None if show_gold else chosen_option(sample.text, question)
-    return Rationale(question_id=question.id, index=sample.index, text=text, saw_gold=show_gold, chosen=chosen)
+def asks_of_reader(entry: TeacherEntry, data: DataSet, rationales: Sequence[Rationale]) -> list[Ask]:
+    """The filter's questions to a teacher: one for each rationale, without the gold answer."""
+    return reader_asks(data.train, rationales, prompts_of(entry, data), entry.alias, entry.model)
+
+
+def filtered_by_teacher(alias: str, data: DataSet, rationales: Sequence[Rationale]) -> Filtered:
+    """The filter with a teacher as its reader, from stored replies.
+
+    Raises:
+        KardError: replies are still to be asked for.
+    """
+    asks = asks_of_reader(teacher_entry(alias), data, rationales)
+    with open_store(alias) as store:
+
+        def reply(ask: Ask) -> Sample | None:
+            if store.missing(ask, 1):
+                return None
+            return next(iter(store.get(ask, 1)), Sample(index=0, text="", finish_reason="given up"))
+
+        return filter_by_replies(data.train, rationales, asks, reply)
+
+
+def is_endpoint(name: str) -> bool:
+    """Whether a teacher or a filter's reader is one behind an endpoint."""
+    return name not in BUILT_IN and name in teachers()
 
 
 def open_store(alias: str) -> TeacherStore:
@@ -105,12 +132,29 @@ def open_store(alias: str) -> TeacherStore:
     return TeacherStore(store_path(alias))
 
 
+def replies_digest(alias: str) -> str:
+    """Hash of all good replies of a teacher as the filter's reader: part of the verdicts' key."""
+    return _replies(alias, _touched(alias))
+
+
+@lru_cache(maxsize=8)
+def _replies(alias: str, touched: tuple) -> str:
+    if touched[0] is None:
+        return "nothing"
+    query = "SELECT identity, text FROM samples JOIN asks USING (identity) WHERE good AND purpose = 'reader' ORDER BY 1"
+    with open_store(alias) as store:
+        return fingerprint(store.read(query))
+
+
 def samples_digest(settings: Settings, show_gold: bool) -> str:
     """Hash of the stored samples that the rationales of these settings are made of: part of their key."""
-    path = store_path(settings.teacher)
+    return _digest(settings, teacher_entry(settings.teacher), show_gold, _touched(settings.teacher))
+
+
+def _touched(alias: str) -> tuple:
+    path = store_path(alias)
     files = (path, path.with_name(f"{path.name}-wal"))
-    touched = tuple((file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None for file in files)
-    return _digest(settings, teacher_entry(settings.teacher), show_gold, touched)
+    return tuple((file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None for file in files)
 
 
 @lru_cache(maxsize=8)

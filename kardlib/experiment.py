@@ -14,6 +14,7 @@ from typing import Any
 from .bm25 import BM25
 from .candidates import Candidates, question_candidates, rationale_candidates, released_pool, training_pool
 from .dataset import DataSet
+from .endpoint_teacher import filtered_by_teacher, is_endpoint, teacher_of
 from .errors import KardError
 from .filter import Filtered, filter_rationales
 from .keys import WIDTH, Keys, Split
@@ -28,7 +29,6 @@ from .splits import cut
 from .store import SCRATCH, artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
 from .tally import Tally
-from .teacher import make_teacher
 
 
 class Experiment(Keys):
@@ -74,7 +74,7 @@ class Experiment(Keys):
         """All rationales of the teacher: for train with the gold answer shown, for dev and test without it."""
 
         def make(folder: Path) -> None:
-            teacher = make_teacher(self.settings.teacher, self.data)
+            teacher = teacher_of(self.settings, self.data)
             asked = self.data.train if show_gold else [*self.data.dev, *self.data.test]
             write_jsonl(
                 folder / "rationales.jsonl", teacher.rationales(asked, self.settings.l if show_gold else 1, show_gold)
@@ -87,10 +87,15 @@ class Experiment(Keys):
         """The filter's verdict on every training rationale, by its reader."""
 
         def make(folder: Path) -> None:
+            asked = self.data.train, self.rationales()
+            if is_endpoint(self.settings.reader):
+                write_json(
+                    folder / "verdicts.json", filtered_by_teacher(self.settings.reader, self.data, asked[1]).verdicts
+                )
+                return
             from .generate import Generator
 
             reader = Generator(self.settings.reader, self.settings.source_tokens, 16, batch=128)
-            asked = self.data.train, self.rationales()
             filtered = filter_rationales(*asked, reader.greedy, reader.count, self.settings.source_tokens)
             write_json(folder / "verdicts.json", filtered.verdicts)
 

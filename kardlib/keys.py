@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from .endpoint_teacher import is_endpoint, replies_digest, samples_digest
 from .methods import TRAININGS, method, training_name
 from .presets import SPLIT_SIZES, Settings, runs_root
 from .runs import input_hashes, model_folder
@@ -122,10 +123,12 @@ class Keys:
 
     def _key_rationales(self, show_gold: bool = True) -> dict[str, Any]:
         fields = (*_DATA, "teacher", *(("l",) if show_gold else ()))
-        return self._key("rationales", fields, inputs=self._inputs, show_gold=show_gold)
+        extra = {"samples": samples_digest(self.settings, show_gold)} if is_endpoint(self.settings.teacher) else {}
+        return self._key("rationales", fields, inputs=self._inputs, show_gold=show_gold, **extra)
 
     def _key_verdicts(self) -> dict[str, Any]:
-        return self._key("verdicts", ("reader", "source_tokens"), after=fingerprint(self.key("rationales")))
+        extra = {"replies": replies_digest(self.settings.reader)} if is_endpoint(self.settings.reader) else {}
+        return self._key("verdicts", ("reader", "source_tokens"), after=fingerprint(self.key("rationales")), **extra)
 
     def _kept(self) -> str:
         step = "verdicts" if self.settings.filter else "rationales"

@@ -27,8 +27,9 @@ class Settings(BaseModel):
     Attributes:
         size: ``full``, or ``smoke`` (a fraction of the questions and steps, to see that everything runs).
         student, encoder: names of shipped models, names on the hub, or folders.
-        reader: model that filters the rationales, the same for every student.
-        teacher: ``scripted`` (mini), ``annotations`` (the set's own human rationales).
+        reader: model that filters the rationales, the same for every student; or a teacher's alias.
+        teacher: ``scripted`` (mini), ``annotations`` (the set's own human rationales), or the alias of a teacher behind
+            an endpoint (``data/teachers.toml``).
         answers: how a greedily written text becomes an option: ``free``, parsed from the text as it is, or ``scored``,
             the option that the student finds most likely after its own rationale. The same for every method.
         l: rationales asked of the teacher for each training question.
@@ -61,7 +62,7 @@ class Settings(BaseModel):
     encoder: str
     reader: str
     reranker_form: Literal["late-interaction", "cross-encoder"] = "late-interaction"
-    teacher: Literal["scripted", "annotations"]
+    teacher: str
     filter: bool = True
     answers: Literal["scored", "free"] = "free"
     l: int = Field(ge=1)  # noqa: E741  (the paper's letter)
@@ -177,6 +178,8 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
     for folder in ("data_dir", "dapt_text"):
         if given.get(folder):  # a notebook's kernel may run in another folder
             given[folder] = str(Path(given[folder]).expanduser().resolve())
+    if "teacher" in given:
+        _check_teacher(str(given["teacher"]))
     try:
         return Settings(**{"preset": preset, **usual, **given})
     except ValidationError as error:
@@ -184,6 +187,13 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
         name = ".".join(str(part) for part in first["loc"])
         told = first["msg"].removeprefix("Value error, ")
         raise KardError(f"parameter {name} = {first['input']!r}: {told}" if name else told) from None
+
+
+def _check_teacher(name: str) -> None:
+    from .teacher_entries import BUILT_IN, teacher_entry  # it reads files, and needs this module
+
+    if name not in BUILT_IN:
+        teacher_entry(name)
 
 
 def nearest(word: str, known: Any) -> str:

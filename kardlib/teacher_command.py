@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .endpoint_teacher import asks_of, open_store, store_path
+from .dataset import DataSet
+from .drafts import drafts_of
+from .endpoint_teacher import asks_of, asks_of_reader, is_endpoint, open_store, store_path
 from .errors import KardError
+from .experiment import Experiment
 from .plain_text import columns
 from .presets import Settings
 from .prices import PriceTable, read_prices
 from .readers import read_dataset
 from .teacher_counts import counts
-from .teacher_entries import BUILT_IN, TeacherEntry, teacher_entry
+from .teacher_entries import TeacherEntry, teacher_entry
 from .teacher_plan import Pace, TeacherPlan, measure, plan
 from .teacher_records import Ask
 from .teacher_store import TeacherStore
 
-PARTS = ("rationale", "oracle")
-"""What a teacher is asked for: rationales of train with the gold answer, and of dev and test without it."""
+PARTS = ("rationale", "oracle", "reader")
+"""What a teacher is asked for: rationales of train with the gold answer, of dev and test without it; and, where the
+settings name a teacher as the filter's reader, which option each rationale leads to."""
 
 
 @dataclass(frozen=True)
@@ -27,94 +31,111 @@ class Part:
     """Asks of one purpose, and how many samples each is to have."""
 
     name: str
+    entry: TeacherEntry
     asks: Sequence[Ask]
     count: int
 
 
-def entry_of(settings: Settings) -> TeacherEntry:
-    """The teacher of the settings; a KardError where it needs no endpoint."""
-    if settings.teacher in BUILT_IN:
-        raise KardError(f"teacher {settings.teacher!r}: it is never asked; choose one of data/teachers.toml")
-    return teacher_entry(settings.teacher)
+def entry_of(settings: Settings, part: str = "rationale") -> TeacherEntry:
+    """The teacher of the settings, or its reader; a KardError where it needs no endpoint."""
+    name = settings.reader if part == "reader" else settings.teacher
+    if not is_endpoint(name):
+        raise KardError(f"{'reader' if part == 'reader' else 'teacher'} {name!r}: it is none of data/teachers.toml")
+    return teacher_entry(name)
 
 
-def parts_of(settings: Settings, names: Sequence[str] = PARTS) -> list[Part]:
-    """What a teacher is to be asked under the settings: l samples of each training question, one of any other."""
-    entry, data = entry_of(settings), read_dataset(settings)
-    return [Part(name, asks_of(entry, data, name == "rationale"), settings.l if name == PARTS[0] else 1) for name in names]
+def asked(settings: Settings, part: str = "") -> list[str]:
+    """The parts that the settings need an endpoint for, or the one that is wanted."""
+    if part:
+        entry_of(settings, part)
+        return [part]
+    needed = [name for name in PARTS if is_endpoint(settings.reader if name == "reader" else settings.teacher)]
+    needed = [name for name in needed if name != "reader" or settings.filter]
+    if not needed:
+        entry_of(settings)
+    return needed
 
 
-def plans(settings: Settings, parts: Sequence[Part], store: TeacherStore, prices: PriceTable) -> dict[str, TeacherPlan]:
-    """The plan of every part, corrected by what the same part has been billed so far."""
-    limits = entry_of(settings).limits
+def part_of(settings: Settings, name: str, data: DataSet) -> Part:
+    """What a teacher is asked for one purpose: l samples of each training question, one of anything else."""
+    entry = entry_of(settings, name)
+    if name == "reader":
+        told = Experiment(settings).rationales()
+        return Part(name, entry, asks_of_reader(entry, data, told), 1)
+    return Part(name, entry, asks_of(entry, data, name == "rationale"), settings.l if name == "rationale" else 1)
+
+
+def plan_of(part: Part, store: TeacherStore, prices: PriceTable) -> TeacherPlan:
+    """What a part will take, corrected by what it has been billed so far."""
+    limits = part.entry.limits
     pace = Pace(limits.requests_per_minute or 0, limits.tokens_per_minute or 0, limits.concurrency)
-    found: dict[str, TeacherPlan] = {}
-    for part in parts:
-        known = measure((ask, sample) for ask in part.asks for sample in store.get(ask))
-        missing = _missing(store, part.count)
-        found[part.name] = plan(part.asks, part.count, missing, prices, pace, known)
-    return found
+    known = measure((ask, sample) for ask in part.asks for sample in store.get(ask))
+    return plan(part.asks, part.count, lambda ask: store.missing(ask, part.count), prices, pace, known)
 
 
-def _missing(store: TeacherStore, count: int) -> Callable[[Ask], list[int]]:
-    return lambda ask: store.missing(ask, count)
-
-
-def most(found: Sequence[TeacherPlan], entry: TeacherEntry) -> float | None:
-    """US dollars that the plans may cost at most; None where a price is not known."""
-    if entry.at_home:
+def most(found: TeacherPlan, entry: TeacherEntry) -> float | None:
+    """US dollars that a plan may cost at most; None where a price is not known."""
+    if entry.at_home or not found.missing:
         return 0.0
-    ways = [one.together if entry.takes_n else one.apart for one in found if one.missing]
-    costs = [way.online_most for way in ways]
-    return None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
+    return (found.together if entry.takes_n else found.apart).online_most
 
 
-def plan_text(settings: Settings, names: Sequence[str], prices: Path | None = None) -> str:
+def plan_text(settings: Settings, part: str = "", prices: Path | None = None) -> str:
     """What asking will take, part by part. Nothing is asked."""
-    entry, parts = entry_of(settings), parts_of(settings, names)
-    with open_store(entry.alias) as store:
-        found = plans(settings, parts, store, read_prices(prices))
-    lines = [f"teacher {entry.alias}: model {entry.model} at {entry.base_url}; samples in {store_path(entry.alias)}"]
-    for name, one in found.items():
-        lines += ["", f"{name}: {one}"]
-    return "\n".join(lines)
+    table, data, lines = read_prices(prices), read_dataset(settings), []
+    for name in asked(settings, part):
+        try:
+            one = part_of(settings, name, data)
+        except KardError as error:
+            if name != "reader":
+                raise
+            lines += [f"reader: after the rationales ({error})", ""]
+            continue
+        with open_store(one.entry.alias) as store:
+            lines += [f"{name}: {one.entry} {plan_of(one, store, table)}", ""]
+    return "\n".join(lines).rstrip()
 
 
 def run(
     settings: Settings,
-    names: Sequence[str],
-    budget: float,
+    part: str = "",
+    budget: float = 1.0,
     yes: bool = False,
     prices: Path | None = None,
     ask: Callable[[str], str] | None = None,
 ) -> str:
-    """Ask for whatever is missing.
+    """Ask for whatever is missing, one part after the other.
 
     Args:
-        budget: US dollars; a run that may cost more needs ``yes``, or a yes to ``ask``.
+        budget: US dollars; a part that may cost more needs ``yes``, or a yes to ``ask``.
         ask: puts a question to the user; None where nobody is there.
 
     Raises:
         KardError: the budget is too small and nobody agrees, or the run had to stop; what has arrived is stored.
     """
+    table, data, lines = read_prices(prices), read_dataset(settings), []
+    for name in asked(settings, part):
+        one = part_of(settings, name, data)
+        with open_store(one.entry.alias) as store:
+            found = plan_of(one, store, table)
+            print(f"{name}: {one.entry} {found}")
+            if found.missing:
+                _agree(most(found, one.entry), budget, yes, ask)
+                lines.append(f"{name}: {_collect(one, store)}")
+    return "\n".join(lines) or "nothing was missing"
+
+
+def _collect(part: Part, store: TeacherStore) -> str:
     from .teacher_client import Endpoint
     from .teacher_run import collect_now
 
-    entry, parts = entry_of(settings), parts_of(settings, names)
+    entry = part.entry
     endpoint = Endpoint(entry.base_url, entry.key_name, entry.limits.timeout, entry.takes_n)
-    lines = []
-    with open_store(entry.alias) as store:
-        found = plans(settings, parts, store, read_prices(prices))
-        for name, one in found.items():
-            print(f"{name}: {one}")
-        _agree(most(list(found.values()), entry), budget, yes, ask)
-        for part in parts:
-            print(f"asking {entry.alias} ({entry.model}) for {part.name} samples; Ctrl-C stops it and loses nothing")
-            report = collect_now(part.asks, part.count, store, endpoint, entry.limits)
-            faults = "".join(f", {number} {kind}" for kind, number in sorted(report.faults.items()))
-            bad = "".join(f", {number} ended by {kind}" for kind, number in sorted(report.not_good.items()))
-            lines.append(f"{part.name}: {report}, {report.requests:,} requests{faults}{bad}")
-    return "\n".join(lines)
+    print(f"asking {entry.alias} ({entry.model}); Ctrl-C stops it and loses nothing")
+    report = collect_now(part.asks, part.count, store, endpoint, entry.limits)
+    faults = "".join(f", {number} {kind}" for kind, number in sorted(report.faults.items()))
+    bad = "".join(f", {number} ended by {kind}" for kind, number in sorted(report.not_good.items()))
+    return f"{report}, {report.requests:,} requests{faults}{bad}"
 
 
 def _agree(cost: float | None, budget: float, yes: bool, ask: Callable[[str], str] | None) -> None:
@@ -127,23 +148,51 @@ def _agree(cost: float | None, budget: float, yes: bool, ask: Callable[[str], st
         raise KardError("nothing was asked")
 
 
-def status_text(settings: Settings, names: Sequence[str] = PARTS) -> str:
-    """What is there and what is missing, and everything that the store has counted."""
-    entry, parts = entry_of(settings), parts_of(settings, names)
+def status_text(settings: Settings, part: str = "") -> str:
+    """What is there and what is missing, and everything that the stores have counted."""
+    data, rows = read_dataset(settings), [("", "wanted", "good", "to ask", "given up")]
+    entries: dict[str, TeacherEntry] = {}
+    for name in asked(settings, part):
+        entries[entry_of(settings, name).alias] = entry_of(settings, name)
+        try:
+            one = part_of(settings, name, data)
+        except KardError as error:
+            rows.append((name, f"({error})", "", "", ""))
+            continue
+        with open_store(one.entry.alias) as store:
+            good = sum(len(store.get(ask, one.count)) for ask in one.asks)
+            lacking = sum(len(store.missing(ask, one.count)) for ask in one.asks)
+        wanted = one.count * len(one.asks)
+        rows.append((name, *(f"{n:,}" for n in (wanted, good, lacking, wanted - good - lacking))))
+    return "\n".join([*columns(rows, right=range(1, 5)), *(line for e in entries.values() for line in _stored(e))])
+
+
+def _stored(entry: TeacherEntry) -> list[str]:
     with open_store(entry.alias) as store:
-        rows = [("", "wanted", "good", "to ask", "given up")]
-        for part in parts:
-            good = sum(len(store.get(ask, part.count)) for ask in part.asks)
-            lacking = sum(len(store.missing(ask, part.count)) for ask in part.asks)
-            wanted = part.count * len(part.asks)
-            rows.append((part.name, *(f"{n:,}" for n in (wanted, good, lacking, wanted - good - lacking))))
         told = counts(store)
-    lines = [f"teacher {entry.alias}, model {entry.model}", *columns(rows, right=range(1, 5)), "", "in the store:"]
+    lines = ["", f"{entry.alias}, {store_path(entry.alias)}:"]
     lines += [f"  {told.asks:,} asks, {told.prompt_tokens:,} prompt and {told.completion_tokens:,} completion tokens"]
     for name, numbers in (("ended by", told.finish_reasons), ("came", told.sources), ("faults", told.faults)):
         lines += [f"  {name}: {', '.join(f'{kind} {number:,}' for kind, number in numbers.items())}"] if numbers else []
-    lines += [f"  in batches that are under way: {told.in_batches:,}"] if told.in_batches else []
-    return "\n".join(lines)
+    return lines + ([f"  in batches that are under way: {told.in_batches:,}"] if told.in_batches else [])
+
+
+def report_text(settings: Settings) -> str:
+    """The quality of the rationales that are there: verdicts, leaks, lengths, repetitions, overlap with test."""
+    from .rationale_quality import measure_rationales
+
+    data, one = read_dataset(settings), part_of(settings, "rationale", read_dataset(settings))
+    with open_store(one.entry.alias) as store:
+        pairs = [(ask, sample) for ask in one.asks for sample in store.tries(ask, one.count)]
+    verdicts = None
+    if settings.filter and not sum(1 for _ in _lacking(one)):
+        verdicts = Experiment(settings).verdicts().verdicts
+    return str(measure_rationales(data.train, drafts_of(pairs, data.train), verdicts, data.test))
+
+
+def _lacking(part: Part) -> Iterator[Ask]:
+    with open_store(part.entry.alias) as store:
+        yield from (ask for ask in part.asks if store.missing(ask, part.count))
 
 
 def export_samples(alias: str, path: Path) -> str:
@@ -169,7 +218,7 @@ def import_samples(settings: Settings, path: Path) -> str:
     entry = entry_of(settings)
     with open_store(entry.alias) as store, store.hold():
         if path.is_dir():
-            asks = {ask.question_id: ask for ask in parts_of(settings, PARTS[:1])[0].asks}
+            asks = {ask.question_id: ask for ask in asks_of(entry, read_dataset(settings), show_gold=True)}
             number = import_authors(store, path, asks)
         else:
             number = import_jsonl(store, path)

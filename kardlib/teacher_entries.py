@@ -38,6 +38,9 @@ class TeacherEntry(Record):
     sampling: Sampling = Sampling()
     limits: Limits = Limits()
 
+    def __str__(self) -> str:
+        return f"{self.alias}, model {self.model} at {self.base_url}:"
+
     @property
     def at_home(self) -> bool:
         """Whether the server runs on this machine, so that nobody is paid."""
