@@ -82,6 +82,9 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
     shipping.add_argument("--check", action="store_true", help="only check that what is there is what it says")
     shipping.add_argument("--again", action="store_true", help="only train one shipped cell anew and compare")
     _clean_options(add("clean", _clean, "free the space of artefacts; alone it only shows what there is"))
+    _teacher_options(
+        add("teacher", _teacher, "rationales from a teacher behind an endpoint: price, asking, what is there")
+    )
     add("test", _test, "all tests; further arguments go to pytest's unit tests").set_defaults(passes_on=True)
     add("doctor", _doctor, "is the installation sound?")
     add("lab", _lab, "JupyterLab on the notebooks; further arguments go to it").set_defaults(passes_on=True)
@@ -103,6 +106,18 @@ def _clean_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unused", action="store_true", help="remove only what other code has made, of any kind")
     parser.add_argument("--dry-run", action="store_true", help="show what would go, remove nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _teacher_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("plan", "run", "status", "report", "export", "import"))
+    parser.add_argument("path", nargs="?", help="file to export to, file or folder to import from")
+    parser.add_argument("--part", choices=("rationale", "oracle", "reader"), default="",
+                        help="only these samples: of train with the gold answer, of dev and test without it, or the "
+                        "filter's; all that the settings need by default")  # fmt: skip
+    parser.add_argument("--budget", type=float, default=1.0, metavar="USD", help="ask before more is spent; default 1")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--prices", metavar="FILE", help="a price table of one's own; its rows come first")
+    _experiment_options(parser)
 
 
 def _experiment_options(parser: argparse.ArgumentParser) -> None:
@@ -235,6 +250,16 @@ def _clean(options: argparse.Namespace, rest: list[str]) -> int:
 
     ask = input if sys.stdin is not None and sys.stdin.isatty() else None
     clean(options.kinds, options.unused, options.dry_run, options.yes, ask=ask)
+    return 0
+
+
+def _teacher(options: argparse.Namespace, rest: list[str]) -> int:
+    from .notebook_params import find_notebook, plan_run
+    from .teacher_command import act
+
+    settings = plan_run(find_notebook("02"), given_parameters(options)).settings
+    ask = input if sys.stdin is not None and sys.stdin.isatty() else None
+    print(act(options.action, settings, options, ask))
     return 0
 
 

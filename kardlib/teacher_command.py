@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,25 @@ class Part:
     entry: TeacherEntry
     asks: Sequence[Ask]
     count: int
+
+
+def act(action: str, settings: Settings, options: Namespace, ask: Callable[[str], str] | None) -> str:
+    """What ``kard teacher ACTION`` does, and what it prints at its end."""
+    path = Path(options.path) if options.path else None
+    prices = Path(options.prices) if options.prices else None
+    if (path is None) == (action in ("export", "import")):
+        raise KardError(
+            f"kard teacher {action}: {'a path is missing' if path is None else f'{path}: no path is needed'}"
+        )
+    if action == "plan":
+        return plan_text(settings, options.part, prices)
+    if action == "run":
+        return run(settings, options.part, options.budget, options.yes, prices, ask)
+    if path is None:
+        return status_text(settings, options.part) if action == "status" else report_text(settings)
+    if action == "export":
+        return export_samples(entry_of(settings, options.part).alias, path)
+    return import_samples(settings, path)
 
 
 def entry_of(settings: Settings, part: str = "rationale") -> TeacherEntry:
@@ -184,15 +204,9 @@ def report_text(settings: Settings) -> str:
     data, one = read_dataset(settings), part_of(settings, "rationale", read_dataset(settings))
     with open_store(one.entry.alias) as store:
         pairs = [(ask, sample) for ask in one.asks for sample in store.tries(ask, one.count)]
-    verdicts = None
-    if settings.filter and not sum(1 for _ in _lacking(one)):
-        verdicts = Experiment(settings).verdicts().verdicts
+        complete = not any(store.missing(ask, one.count) for ask in one.asks)
+    verdicts = Experiment(settings).verdicts().verdicts if settings.filter and complete else None
     return str(measure_rationales(data.train, drafts_of(pairs, data.train), verdicts, data.test))
-
-
-def _lacking(part: Part) -> Iterator[Ask]:
-    with open_store(part.entry.alias) as store:
-        yield from (ask for ask in part.asks if store.missing(ask, part.count))
 
 
 def export_samples(alias: str, path: Path) -> str:

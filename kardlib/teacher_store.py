@@ -224,6 +224,11 @@ class TeacherStore:
         rows = self.read(query, ask.identity, 2**62 if count is None else count)
         return [sample_of(row) for row in rows]
 
+    def tries(self, ask: Ask, count: int) -> list[Sample]:
+        """All completions of an ask with an index below ``count``, those that do not count included."""
+        query = f"SELECT {COLUMNS} FROM samples WHERE identity = ? AND idx < ? ORDER BY idx, attempt"
+        return [sample_of(row) for row in self.read(query, ask.identity, count)]
+
     def everything(self) -> Iterator[tuple[Ask, Sample]]:
         """All completions, the attempts that failed included, in an order that does not depend on when they came."""
         identity = ""

@@ -1,0 +1,194 @@
+"""A teacher behind an endpoint from the command line to the experiment, with a set of the user's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fault_server import Served, serving
+
+from kardlib.cli import main
+from kardlib.endpoint_teacher import is_endpoint, open_store, store_path
+from kardlib.errors import KardError
+from kardlib.experiment import Experiment
+from kardlib.presets import Settings, resolve
+from kardlib.teacher_entries import TEACHERS_FILE, teacher_entry, teachers
+
+TRAIN, TEST = 12, 5
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small set without rationales; teachers and stores in folders of the test's."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for split, count in (("train", TRAIN), ("dev", 2), ("test", TEST)):
+        rows = [
+            {
+                "id": f"{split}{i}",
+                "question": f"Which of the two is number {i} of {split}?",
+                "options": ["this", "that"],
+                "answer": i % 2,
+            }
+            for i in range(count)
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    passages = [{"id": f"p{i}", "text": f"Number {i} is something."} for i in range(20)]
+    (folder / "passages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in passages))
+    monkeypatch.setenv("KARD_TEACHER_STORE", str(tmp_path / "stores"))
+    monkeypatch.setenv("KARD_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("KARD_TEACHERS", str(tmp_path / "teachers.toml"))
+    return folder
+
+
+def teacher_at(url: str, model: str = "tiny") -> None:
+    import os
+
+    Path(os.environ["KARD_TEACHERS"]).write_text(
+        f'[mine]\nbase_url = "{url}"\nmodel = "{model}"\n[mine.limits]\nfirst_wait = 0.01\n'
+    )
+
+
+def kard(action: str, own: Path, *more: str) -> int:
+    return main(["teacher", action, *more, "--preset", "laptop", "--dataset", "own", "-p", f"data_dir={own}",
+                 "-p", "teacher=mine"])  # fmt: skip
+
+
+def settings(own: Path, **more: object) -> Settings:
+    return resolve("laptop", dataset="own", data_dir=str(own), teacher="mine", **more)
+
+
+def asked(server: Served) -> int:
+    return len(server.log())
+
+
+def test_from_the_price_to_the_rationales(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with serving() as server:
+        teacher_at(server.url)
+        with pytest.raises(KardError, match="'kard teacher plan' tells the price"):
+            Experiment(settings(own, l=2)).rationales()
+        assert kard("plan", own, "-p", "l=2") == 0 and asked(server) == 0
+        assert f"{2 * TRAIN} samples of {TRAIN} questions: 0 stored" in capsys.readouterr().out
+        assert kard("run", own, "-p", "l=2") == 0
+        first = Experiment(settings(own, l=2)).rationales()
+        assert [(r.question_id, r.index, r.saw_gold) for r in first] == [
+            (f"train{i}", j, True) for i in range(TRAIN) for j in range(2)
+        ]
+        oracle = Experiment(settings(own, l=2)).test_rationale()
+        assert set(oracle) == {f"test{i}" for i in range(TEST)} | {"dev0", "dev1"}
+        paid = asked(server)
+        assert kard("run", own, "-p", "l=2") == 0 and asked(server) == paid, "nothing is paid twice"
+        assert kard("run", own, "-p", "l=5", "--part", "rationale") == 0
+        assert asked(server) == paid + TRAIN
+        more = Experiment(settings(own, l=5)).rationales()
+        assert len(more) == 5 * TRAIN and [r for r in more if r.index < 2] == first
+        capsys.readouterr()
+        assert kard("status", own, "-p", "l=5") == 0
+        assert ["rationale", "60", "60", "0", "0"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert kard("report", own, "-p", "l=5") == 0 and "questions with nothing kept" in capsys.readouterr().out
+
+
+def test_a_new_port_bills_nothing_anew_and_another_model_does(own: Path) -> None:
+    with serving() as server:
+        teacher_at(server.url)
+        assert kard("run", own) == 0
+        before = Experiment(settings(own)).key("rationales")
+    with serving() as other:
+        teacher_at(other.url)
+        assert kard("run", own) == 0 and asked(other) == 0
+        assert Experiment(settings(own)).key("rationales") == before
+        teacher_at(other.url, "larger")
+        assert Experiment(settings(own)).key("rationales") != before
+        assert kard("run", own) == 0 and asked(other) == TRAIN + TEST + 2
+
+
+def test_out_and_in_again(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as server:
+        teacher_at(server.url)
+        assert kard("run", own, "-p", "l=2") == 0
+        paid, told = asked(server), Experiment(settings(own, l=2)).rationales()
+        assert kard("export", own, str(tmp_path / "out.jsonl")) == 0
+        monkeypatch.setenv("KARD_TEACHER_STORE", str(tmp_path / "elsewhere"))
+        assert kard("import", own, str(tmp_path / "out.jsonl")) == 0
+        assert kard("run", own, "-p", "l=2") == 0 and asked(server) == paid
+        assert Experiment(settings(own, l=2)).rationales() == told
+        assert kard("export", own, str(tmp_path / "again.jsonl")) == 0
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
+
+
+def test_a_damaged_store_is_told_and_exported(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with serving() as server:
+        teacher_at(server.url)
+        assert kard("run", own, "-p", "l=5") == 0
+    file = store_path("mine")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) * 3 // 4])
+    assert kard("status", own) == 2 and "damaged; export still reads" in capsys.readouterr().err
+    assert kard("export", own, str(tmp_path / "left.jsonl")) == 0
+    lines = (tmp_path / "left.jsonl").read_text().splitlines()
+    assert 0 < len(lines) < 5 * TRAIN + TEST + 2
+
+
+def test_a_run_above_the_budget_needs_a_yes(own: Path, capsys: pytest.CaptureFixture) -> None:
+    from kardlib.prices import read_prices
+    from kardlib.readers import read_dataset
+    from kardlib.teacher_command import most, part_of, plan_of, run
+
+    Path(str(own.parent / "teachers.toml")).write_text(
+        '[mine]\nbase_url = "http://teacher.invalid/v1"\nmodel = "gpt-3.5-turbo"\n'
+    )
+    with pytest.raises(KardError, match="the budget is .0.00; --yes agrees"):
+        run(settings(own), budget=0.0)
+    with pytest.raises(KardError, match="nothing was asked"):
+        run(settings(own), budget=0.0, ask=lambda question: "n")
+    data = read_dataset(settings(own))
+    part = part_of(settings(own), "rationale", data)
+    with open_store("mine") as store:
+        cost = most(plan_of(part, store, read_prices()), part.entry)
+    assert cost is not None and cost > 0
+    Path(str(own.parent / "teachers.toml")).write_text(
+        '[mine]\nbase_url = "http://teacher.invalid/v1"\nmodel = "new"\n'
+    )
+    with pytest.raises(KardError, match="its price is not known"):
+        run(settings(own), budget=1e9)
+
+
+def test_a_teacher_as_the_filters_reader(own: Path, capsys: pytest.CaptureFixture) -> None:
+    with serving() as server:
+        teacher_at(server.url)
+        chosen = settings(own, filter=True).model_copy(update={"reader": "mine"})
+        with pytest.raises(KardError, match="have not been asked for"):
+            Experiment(chosen).verdicts()
+        from kardlib.teacher_command import run
+
+        run(chosen)
+        verdicts = Experiment(chosen).verdicts()
+        assert len(verdicts.verdicts) == TRAIN
+        paid = asked(server)
+        run(chosen)
+        assert asked(server) == paid
+
+
+def test_entries_of_the_kit_are_read_and_faults_are_named(own: Path, tmp_path: Path) -> None:
+    file = tmp_path / "teachers.toml"
+    file.write_text('[mine]\nmodel = "m"\n')
+    assert {"openai", "local", "mine"} <= set(teachers()) and teacher_entry("local").at_home
+    assert not is_endpoint("scripted") and not is_endpoint("mini-t5-base") and is_endpoint("mine")
+    for text, told in (
+        ('[mine]\nmodel = "m"\nkey = "secret"\n', r"teachers.toml: \[mine\]: field key"),
+        ('[scripted]\nmodel = "m"\n', "scripted: an entry begins with"),
+        ("[mine\n", "not TOML"),
+        ("[mine]\n", "field model"),
+    ):
+        file.write_text(text)
+        with pytest.raises(KardError, match=told):
+            teachers()
+    assert TEACHERS_FILE.is_file()
+
+
+def test_teachers_that_are_never_asked_say_so(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "teachers.toml").write_text("")
+    assert main(["teacher", "plan"]) == 2
+    assert "teacher 'scripted': it is none of data/teachers.toml" in capsys.readouterr().err
+    assert main(["teacher", "export", "-p", "teacher=openai"]) == 2 and "a path is missing" in capsys.readouterr().err
