@@ -72,7 +72,7 @@ class Endpoint:
 
     async def __aenter__(self) -> Endpoint:
         self._client = openai.AsyncOpenAI(
-            api_key=os.environ.get(self.key_name) or NO_KEY,
+            api_key=self._key(),
             base_url=self._base_url,
             max_retries=0,
             timeout=self._timeout,
@@ -83,6 +83,12 @@ class Endpoint:
         if self._client is not None:
             await self._client.close()
         self._client = None
+
+    def _key(self) -> str:
+        key = os.environ.get(self.key_name, "").strip()
+        if not all("!" <= character <= "~" for character in key):  # an error of the header would tell the key
+            raise KardError(f"the environment variable {self.key_name}: a key is one word of letters, digits and signs")
+        return key or NO_KEY
 
     @property
     def client(self) -> openai.AsyncOpenAI:

@@ -158,7 +158,8 @@ class _Run:
             ):
                 return None
         reason = f"{self.endpoint.host}: question {ask.question_id} failed {self.limits.tries} times, last: {last.kind}"
-        self.stop.set(KardError(reason))
+        hint = "; lower requests_per_minute or concurrency" if last.kind == "429" else ""
+        self.stop.set(KardError(reason + hint))
         return None
 
     def _key(self, ask: Ask, indices: list[int]) -> str:
