@@ -84,6 +84,7 @@ class _Run:
         finally:
             for task in (ending, *workers):
                 task.cancel()
+            await asyncio.gather(ending, *workers, return_exceptions=True)
         error = next((one for one in done if isinstance(one, Exception)), None)
         if error is not None:
             raise error
