@@ -7,9 +7,10 @@ fault is the caller's to count (:mod:`kardlib.teacher_run`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ from .teacher_records import Ask
 OPENAI = "https://api.openai.com/v1"
 KEY_NAME = "OPENAI_API_KEY"
 LONGEST_REASON = 60
+POOL = 16
+"""Requests under way through one client: what it takes to find a free connection grows with their number."""
 NO_KEY = "none"
 """What a local server, which asks for no key, is sent."""
 
@@ -68,28 +71,45 @@ class Endpoint:
         self._base_url = base_url
         self._timeout = timeout
         self._tokens_field = "max_tokens"
-        self._client: openai.AsyncOpenAI | None = None
+        self._clients: list[openai.AsyncOpenAI] = []
+        self._busy: list[int] = []
 
     async def __aenter__(self) -> Endpoint:
-        self._client = openai.AsyncOpenAI(
-            api_key=os.environ.get(self.key_name) or NO_KEY,
-            base_url=self._base_url,
-            max_retries=0,
-            timeout=self._timeout,
-        )
+        self._clients = [self._made()]
+        self._busy = [0]
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self._client is not None:
-            await self._client.close()
-        self._client = None
+        for client in self._clients:
+            await client.close()
+        self._clients, self._busy = [], []
+
+    def _made(self) -> openai.AsyncOpenAI:
+        key = os.environ.get(self.key_name, "").strip()
+        if not all("!" <= character <= "~" for character in key):  # an error of the header would tell the key
+            raise KardError(f"the environment variable {self.key_name}: a key is one word of letters, digits and signs")
+        return openai.AsyncOpenAI(api_key=key or NO_KEY, base_url=self._base_url, max_retries=0, timeout=self._timeout)
 
     @property
     def client(self) -> openai.AsyncOpenAI:
-        """The client of the ``openai`` package, while the endpoint is in use."""
-        if self._client is None:
+        """A client of the ``openai`` package, while the endpoint is in use."""
+        if not self._clients:
             raise RuntimeError("an Endpoint is used within 'async with'")
-        return self._client
+        return self._clients[0]
+
+    @contextlib.contextmanager
+    def _free_client(self) -> Iterator[openai.AsyncOpenAI]:
+        """The first client with a connection to spare, else a new one."""
+        place = next((place for place, busy in enumerate(self._busy) if busy < POOL), len(self._clients))
+        if place == len(self._clients):
+            self._clients.append(self._made())
+            self._busy.append(0)
+        self._busy[place] += 1
+        try:
+            yield self._clients[place]
+        finally:
+            if self._busy:  # else the endpoint has been closed meanwhile
+                self._busy[place] -= 1
 
     async def complete(self, ask: Ask, count: int, key: str) -> Reply:
         """Ask once. The reply holds 1 to ``count`` completions; fewer than ``count`` where the server has no ``n``.
@@ -145,9 +165,8 @@ class Endpoint:
     async def _send(self, body: dict[str, Any], model: str, key: str) -> Reply:
         headers = {"Idempotency-Key": key}
         try:  # the bytes as they are: typed parameters and typed replies cost more time than all else together
-            content = await self.client.post(
-                "/chat/completions", body=body, cast_to=bytes, options={"headers": headers}
-            )
+            with self._free_client() as client:
+                content = await client.post("/chat/completions", body=body, cast_to=bytes, options={"headers": headers})
             return reply_of(content)
         except openai.OpenAIError as error:
             fault = told_by(error, self.host, model, self.key_name)

@@ -13,6 +13,7 @@ class Counts:
 
     Attributes:
         good: good samples by purpose.
+        given_up: slots that have had as many attempts as the store allows, none of them good.
         finish_reasons: all completions, each attempt counted, by finish reason.
         sources: all completions by source.
         prompt_tokens: as billed, over all completions.
@@ -23,6 +24,7 @@ class Counts:
     asks: int
     good: dict[str, int]
     not_good: int
+    given_up: int
     finish_reasons: dict[str, int]
     sources: dict[str, int]
     prompt_tokens: int
@@ -34,10 +36,13 @@ class Counts:
 def counts(store: TeacherStore) -> Counts:
     """Count a store's rows."""
     waiting = f"SELECT count(*) FROM batch_samples JOIN batches ON id = batch WHERE {OPEN_BATCH}"
+    hopeless = "SELECT 1 FROM samples GROUP BY identity, idx HAVING NOT max(good) AND count(*) >= ?"
+    hopeless = f"SELECT count(*) FROM ({hopeless})"
     return Counts(
         asks=_number(store, "SELECT count(*) FROM asks"),
         good=_by(store, "SELECT purpose, count(*) FROM samples JOIN asks USING (identity) WHERE good GROUP BY 1"),
         not_good=_number(store, "SELECT count(*) FROM samples WHERE NOT good"),
+        given_up=_number(store, hopeless, store.attempts),
         finish_reasons=_by(store, "SELECT finish_reason, count(*) FROM samples GROUP BY 1"),
         sources=_by(store, "SELECT source, count(*) FROM samples GROUP BY 1"),
         prompt_tokens=_number(store, "SELECT coalesce(sum(prompt_tokens), 0) FROM samples"),
@@ -47,8 +52,8 @@ def counts(store: TeacherStore) -> Counts:
     )
 
 
-def _number(store: TeacherStore, query: str) -> int:
-    return int(store.read(query)[0][0])
+def _number(store: TeacherStore, query: str, *values: int) -> int:
+    return int(store.read(query, *values)[0][0])
 
 
 def _by(store: TeacherStore, query: str) -> dict[str, int]:

@@ -84,7 +84,8 @@ def fault_of(status: int, headers: Mapping[str, str], body: Any, host: str, mode
         if special is not None:
             return special
     if status == 404 or _unknown_model(code, said):
-        return Refused(f"{host}: there is no model {model!r} ({status}); or the address lacks its /v1", kind)
+        absent = f"there is no model {model!r}" if model else "nothing is there"
+        return Refused(f"{host}: {absent} ({status}); or the address lacks its /v1", kind)
     return Refused(f"{host}: the request was refused ({status}): {scrubbed(said) or 'no reason given'}", kind)
 
 

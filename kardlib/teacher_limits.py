@@ -71,6 +71,7 @@ class Pace:
 
     async def admit(self, tokens: int) -> None:
         """Return when a request of so many tokens may be sent."""
+        await self._end_of_hold()
         if self._tokens is not None:
             left = float(tokens)
             while left > 0:  # in pieces: one request may be larger than the bucket
@@ -79,6 +80,9 @@ class Pace:
                 left -= piece
         if self._requests is not None:
             await self._requests.acquire()
+        await self._end_of_hold()
+
+    async def _end_of_hold(self) -> None:
         while (rest := self._held_until - time.monotonic()) > 0:
             await asyncio.sleep(rest + self._draw.uniform(0, min(1.0, rest)))  # not all at once after a pause
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from concurrent import futures
-from concurrent.futures import Future
 
 from tqdm import tqdm
 
@@ -16,6 +12,7 @@ from .errors import KardError
 from .teacher_client import Endpoint, Reply
 from .teacher_faults import Fault, Refused
 from .teacher_limits import Limits, Pace
+from .teacher_loop import run_in_thread
 from .teacher_outcome import Report, Stop, Stopped
 from .teacher_records import Ask, Sample
 from .teacher_store import TeacherStore
@@ -87,6 +84,7 @@ class _Run:
         finally:
             for task in (ending, *workers):
                 task.cancel()
+            await asyncio.gather(ending, *workers, return_exceptions=True)
         error = next((one for one in done if isinstance(one, Exception)), None)
         if error is not None:
             raise error
@@ -161,7 +159,8 @@ class _Run:
             ):
                 return None
         reason = f"{self.endpoint.host}: question {ask.question_id} failed {self.limits.tries} times, last: {last.kind}"
-        self.stop.set(KardError(reason))
+        hint = "; lower requests_per_minute or concurrency" if last.kind == "429" else ""
+        self.stop.set(KardError(reason + hint))
         return None
 
     def _key(self, ask: Ask, indices: list[int]) -> str:
@@ -217,35 +216,10 @@ def collect_now(
 
     The first Ctrl-C lets the answers under way arrive, for ``limits.grace`` seconds at most; the second drops them.
     """
-    result: Future[Report] = Future()
-    handle: dict[str, object] = {}
+    stops: list[Stop] = []
 
     async def main() -> Report:
-        handle.update(loop=asyncio.get_running_loop(), stop=Stop(), task=asyncio.current_task())
-        return await collect(asks, count, store, endpoint, limits, progress, handle["stop"])
+        stops.append(Stop())
+        return await collect(asks, count, store, endpoint, limits, progress, stops[0])
 
-    def thread() -> None:
-        try:
-            result.set_result(asyncio.run(main()))
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=thread, name="teacher", daemon=True).start()
-    return _wait(result, handle)
-
-
-def _wait(result: Future[Report], handle: dict[str, object]) -> Report:
-    interrupts = 0
-    while not result.done():
-        try:
-            futures.wait((result,), timeout=0.5)  # Windows tells of Ctrl-C between waits only
-        except KeyboardInterrupt:
-            interrupts += 1
-            with contextlib.suppress(KeyError, RuntimeError):  # it has not begun, or is over
-                if interrupts == 1:
-                    handle["loop"].call_soon_threadsafe(handle["stop"].set, KardError("stopped"), INTERRUPTED)
-                else:
-                    handle["loop"].call_soon_threadsafe(handle["task"].cancel)
-    if result.cancelled() or isinstance(result.exception(), asyncio.CancelledError):
-        raise KeyboardInterrupt
-    return result.result()
+    return run_in_thread(main, lambda: stops[0].set(KardError("stopped"), INTERRUPTED))

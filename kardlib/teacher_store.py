@@ -38,7 +38,7 @@ CREATE TABLE samples (
 CREATE UNIQUE INDEX one_good_sample_a_slot ON samples (identity, idx) WHERE good;
 CREATE TABLE faults (kind TEXT NOT NULL, time REAL NOT NULL);
 CREATE TABLE batches (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, endpoint TEXT NOT NULL, state TEXT NOT NULL, file_id TEXT,
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, teacher TEXT NOT NULL, state TEXT NOT NULL, file_id TEXT,
     batch_id TEXT, made REAL NOT NULL
 );
 CREATE TABLE batch_samples (
@@ -163,7 +163,7 @@ class TeacherStore:
             The samples as they are kept.
         """
         with self.writing() as connection:
-            kept = [self._place(ask, sample) for ask, sample in pairs]
+            kept = [self.place(ask, sample) for ask, sample in pairs]
             connection.executemany("INSERT INTO faults VALUES (?, ?)", faults)
         return kept
 
@@ -172,7 +172,8 @@ class TeacherStore:
         rows = ((ask.identity, ask.model_dump_json(), ask.question_id, ask.purpose) for ask in asks)
         self._connection.executemany("INSERT OR IGNORE INTO asks VALUES (?, ?, ?, ?)", rows)
 
-    def _place(self, ask: Ask, sample: Sample) -> Sample:
+    def place(self, ask: Ask, sample: Sample) -> Sample:
+        """Write one completion as part of a transaction of the caller's; see :meth:`put_many`."""
         self.add_asks([ask])
         identity = ask.identity
         same = "text = ? AND finish_reason = ? AND arrived = ?"
@@ -228,6 +229,10 @@ class TeacherStore:
         """All completions of an ask with an index below ``count``, those that do not count included."""
         query = f"SELECT {COLUMNS} FROM samples WHERE identity = ? AND idx < ? ORDER BY idx, attempt"
         return [sample_of(row) for row in self.read(query, ask.identity, count)]
+
+    def ask(self, identity: str) -> Ask:
+        """The ask of an identity that the store knows."""
+        return Ask.model_validate_json(self.read("SELECT ask FROM asks WHERE identity = ?", identity)[0][0])
 
     def everything(self) -> Iterator[tuple[Ask, Sample]]:
         """All completions, the attempts that failed included, in an order that does not depend on when they came."""

@@ -111,6 +111,8 @@ class FaultServer:
             if status == 0:
                 raise Hang
             return send(writer, status, value)
+        if path != "/v1/chat/completions":
+            return send(writer, 404, {"detail": "Not Found"})
         await self.chat(json.loads(body), headers, writer)
 
     async def chat(self, asked: dict[str, Any], headers: dict[str, str], writer: asyncio.StreamWriter) -> None:

@@ -103,6 +103,20 @@ def test_a_key_that_is_missing_is_told_by_its_name(monkeypatch: pytest.MonkeyPat
     assert "is not set" in str(fault_of(401, {}, None, "http://host", "m", "MY_KEY"))
 
 
+@pytest.mark.parametrize("key", ("two words-0123", "umlaut-\u00fc-0123", "line\nbreak-0123"))
+def test_a_key_that_no_header_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with TeacherStore(tmp_path / "teacher.sqlite") as store, pytest.raises(KardError) as error:
+        collect_now([an_ask()], 1, store, Endpoint("http://localhost/v1", "MY_KEY"), LIMITS, progress=False)
+    assert "MY_KEY" in str(error.value) and "0123" not in "".join(traceback.format_exception(error.value))
+
+
+def test_a_line_end_after_the_key_is_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    with TeacherStore(tmp_path / "teacher.sqlite") as store, serving(key=KEY) as server:
+        assert collect_now([an_ask()], 1, store, Endpoint(server.url), LIMITS, progress=False).stored == 1
+
+
 @pytest.mark.parametrize(
     ("status", "error", "kind"),
     (
