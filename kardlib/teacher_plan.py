@@ -94,8 +94,8 @@ def measure(pairs: Iterable[tuple[Ask, Sample]]) -> Measured:
     """Sum up stored samples, for example all of one model and purpose.
 
     Samples that came in one request share its prompt tokens, and how many came together is not stored. For each ask it
-    is taken to be the whole number of requests that brings its estimate, at the model's own tokens a character, nearest
-    to the sum; the completions tell that rate first, then the prompts themselves.
+    is taken to be the whole number of requests that brings its estimate nearest to the sum, at the tokens a character
+    that the completions have.
     """
     by_ask: dict[str, tuple[Ask, list[Sample]]] = {}
     for ask, sample in pairs:
@@ -106,10 +106,8 @@ def measure(pairs: Iterable[tuple[Ask, Sample]]) -> Measured:
         for ask, samples in by_ask.values()
     ]
     tokens, characters = sum(s.completion_tokens for s in replies), sum(len(s.text) for s in replies)
-    known = Measured(characters / CHARACTERS_A_TOKEN, tokens)  # a stand-in, for its factor
-    for _ in range(2):
-        known = _billed(prompts, known.prompt_factor)
-    return replace(known, samples=len(replies), completion_tokens=tokens)
+    by_replies = Measured(characters / CHARACTERS_A_TOKEN, tokens).prompt_factor
+    return replace(_billed(prompts, by_replies), samples=len(replies), completion_tokens=tokens)
 
 
 def _billed(prompts: Sequence[tuple[float, list[int]]], factor: float) -> Measured:

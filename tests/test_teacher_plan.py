@@ -104,7 +104,7 @@ def billed(asks: Sequence[Ask], rate: float, together: int, rng: random.Random) 
             size = min(together, 10 - first)
             for i in range(size):
                 tokens = rng.randint(20, 60)
-                text = "x" * round(rng.uniform(3.8, 4.2) * tokens / rate)
+                text = "x" * round(rng.uniform(3.9, 4.7) * tokens / rate)  # replies have another rate than prompts
                 share = bill // size + (i < bill % size)
                 pairs.append((one, Sample(index=first + i, text=text, finish_reason="stop", prompt_tokens=share,
                                           completion_tokens=tokens)))  # fmt: skip
