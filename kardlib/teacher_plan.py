@@ -148,13 +148,13 @@ class TeacherPlan:
     """What is asked for and what it will take.
 
     Attributes:
-        questions: asks that differ; ``samples`` are wanted of them in all, ``stored`` are there, ``missing`` are not.
+        asks: that differ; ``samples`` are wanted of them in all, ``stored`` are there, ``missing`` are not.
         together, apart: with ``n`` samples a request, and with one.
         measured: the usage that corrected the estimate.
         prices: rows that the cost rests on; ``unpriced`` are models without one.
     """
 
-    questions: int
+    asks: int
     samples: int
     stored: int
     missing: int
@@ -169,9 +169,7 @@ class TeacherPlan:
 
     def lines(self) -> list[str]:
         """The plan as a small table with what it rests on."""
-        title = (
-            f"{self.samples:,} samples of {self.questions:,} questions: {self.stored:,} stored, {self.missing:,} to ask"
-        )
+        title = f"{self.samples:,} samples of {self.asks:,} prompts: {self.stored:,} stored, {self.missing:,} to ask"
         if not self.missing:
             return [f"{title}; nothing to pay."]
         head = ("", "requests", "prompt tokens", "completion tokens", "online", "batch", "at most", "time online")
@@ -248,7 +246,7 @@ def plan(
     samples, lacking = count * len(different), sum(number for _, number in to_ask)
     rows = {(ask.model, ask.teacher): prices.of(ask.model, ask.teacher) for ask, _ in to_ask}
     return TeacherPlan(
-        questions=len(different), samples=samples, stored=samples - lacking, missing=lacking,
+        asks=len(different), samples=samples, stored=samples - lacking, missing=lacking,
         together=together, apart=apart, measured=known,
         prices=tuple(dict.fromkeys(price for price in rows.values() if price is not None)),
         unpriced=tuple(dict.fromkeys(model for (model, _), price in rows.items() if price is None)),

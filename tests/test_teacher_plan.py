@@ -186,7 +186,7 @@ def test_no_samples_is_no_plan() -> None:
 def test_the_table_holds_both_ways_and_what_it_rests_on() -> None:
     made = plan([ask(i) for i in range(1000)], 3, lambda a: range(3), PRICES, Unlimited(10), latency=1)
     text = str(made)
-    assert text.startswith("3,000 samples of 1,000 questions: 0 stored, 3,000 to ask")
+    assert text.startswith("3,000 samples of 1,000 prompts: 0 stored, 3,000 to ask")
     (together,) = [line for line in text.splitlines() if line.startswith("  n samples")]
     (apart,) = [line for line in text.splitlines() if line.startswith("  one sample")]
     assert " 1,000 " in together and " 3,000 " in apart and f"${made.apart.online:.2f}" in apart
