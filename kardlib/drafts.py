@@ -32,14 +32,23 @@ class Draft(Record):
     chosen: int | None = None
 
 
-def drafts_of(pairs: Iterable[tuple[Ask, Sample]], questions: Sequence[Question]) -> list[Draft]:
-    """Samples as drafts, in the order of their questions and indices; those of other questions are left out."""
+def drafts_of(
+    pairs: Iterable[tuple[Ask, Sample]],
+    questions: Sequence[Question],
+    purpose: Literal["rationale", "oracle"] = "rationale",
+) -> list[Draft]:
+    """Samples of a purpose as drafts, in the order of their questions and indices.
+
+    Args:
+        pairs: samples of one teacher and one set of worked examples, failed attempts included; those of another purpose
+            or of other questions are left out.
+    """
     by_id = {question.id: question for question in questions}
     place = {question.id: number for number, question in enumerate(questions)}
     drafts = []
     for ask, sample in pairs:
         question = by_id.get(ask.question_id)
-        if question is not None:
+        if question is not None and ask.purpose == purpose:
             drafts.append(
                 Draft(
                     question_id=question.id,

@@ -6,8 +6,10 @@ usage the server has told, the estimate is corrected by it (:func:`measure`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from .errors import KardError
 from .plain_text import columns, time_text
@@ -18,42 +20,40 @@ CHARACTERS_A_TOKEN = 4.0
 """Rule of thumb for English text with the tokenizers of today's chat models."""
 MESSAGE_TOKENS = 4
 """Tokens that a chat format puts around each message, about."""
+LATENCY = 5.0
+"""Seconds that a request is taken to need where nobody has measured it."""
+
+
+class RateLimits(Protocol):
+    """What is used of a run's limits; a rate of None is no limit."""
+
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def requests_per_minute(self) -> float | None: ...
+    @property
+    def tokens_per_minute(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Limits that a run keeps to, as far as they bear on its time.
+class Unlimited:
+    """No limits but that of so many requests at a time."""
 
-    Attributes:
-        requests_per_minute, tokens_per_minute: 0 for no limit; tokens are those of prompts and completions.
-        concurrency: requests at a time.
+    concurrency: int = 16
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+def least_seconds(limits: RateLimits, latency: float, requests: int, tokens: float) -> float:
+    """The least time for so many requests with so many tokens in all: the slowest of the three limits decides.
+
+    Args:
         latency: seconds that one request takes.
     """
-
-    requests_per_minute: float = 0
-    tokens_per_minute: float = 0
-    concurrency: int = 16
-    latency: float = 5.0
-
-    def __post_init__(self) -> None:
-        faults = {
-            "requests_per_minute": self.requests_per_minute < 0,
-            "tokens_per_minute": self.tokens_per_minute < 0,
-            "concurrency": self.concurrency < 1,
-            "latency": not self.latency >= 0,
-        }
-        for name, wrong in faults.items():
-            if wrong:
-                raise KardError(
-                    f"{name} = {getattr(self, name):g}: it must be {'1 or' if name[0] == 'c' else '0 or'} more"
-                )
-
-    def seconds(self, requests: int, tokens: float) -> float:
-        """The least time for so many requests with so many tokens in all: the slowest of the three limits decides."""
-        waves = -(-requests // self.concurrency)
-        by_requests = 60 * requests / self.requests_per_minute if self.requests_per_minute else 0
-        by_tokens = 60 * tokens / self.tokens_per_minute if self.tokens_per_minute else 0
-        return max(waves * self.latency, by_requests, by_tokens)
+    waves = -(-requests // limits.concurrency)
+    by_requests = 60 * requests / limits.requests_per_minute if limits.requests_per_minute else 0
+    by_tokens = 60 * tokens / limits.tokens_per_minute if limits.tokens_per_minute else 0
+    return max(waves * latency, by_requests, by_tokens)
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def measure(pairs: Iterable[tuple[Ask, Sample]]) -> Measured:
     """Sum up stored samples, for example all of one model and purpose.
 
     Samples that came in one request share its prompt tokens, and how many came together is not stored. For each ask it
-    is taken to be the whole number of requests that brings its estimate, at the model's own tokens a character, nearest
-    to the sum; the completions tell that rate first, then the prompts themselves.
+    is taken to be the whole number of requests that brings its estimate nearest to the sum, at the tokens a character
+    that the completions have.
     """
     by_ask: dict[str, tuple[Ask, list[Sample]]] = {}
     for ask, sample in pairs:
@@ -106,10 +106,8 @@ def measure(pairs: Iterable[tuple[Ask, Sample]]) -> Measured:
         for ask, samples in by_ask.values()
     ]
     tokens, characters = sum(s.completion_tokens for s in replies), sum(len(s.text) for s in replies)
-    known = Measured(characters / CHARACTERS_A_TOKEN, tokens)  # a stand-in, for its factor
-    for _ in range(2):
-        known = _billed(prompts, known.prompt_factor)
-    return replace(known, samples=len(replies), completion_tokens=tokens)
+    by_replies = Measured(characters / CHARACTERS_A_TOKEN, tokens).prompt_factor
+    return replace(_billed(prompts, by_replies), samples=len(replies), completion_tokens=tokens)
 
 
 def _billed(prompts: Sequence[tuple[float, list[int]]], factor: float) -> Measured:
@@ -130,7 +128,7 @@ class Way:
         completion_tokens: expected; ``completion_most`` is what ``max_tokens`` allows.
         online, batch: US dollars expected; None where a price is not known or there is no Batch API.
         online_most, batch_most: the same where every completion is as long as ``max_tokens`` allows.
-        seconds: least time online at the given limits.
+        seconds: least time online at the given limits, which count a completion with the most that it may bring.
     """
 
     name: str
@@ -150,13 +148,13 @@ class TeacherPlan:
     """What is asked for and what it will take.
 
     Attributes:
-        questions: asks that differ; ``samples`` are wanted of them in all, ``stored`` are there, ``missing`` are not.
+        asks: that differ; ``samples`` are wanted of them in all, ``stored`` are there, ``missing`` are not.
         together, apart: with ``n`` samples a request, and with one.
         measured: the usage that corrected the estimate.
         prices: rows that the cost rests on; ``unpriced`` are models without one.
     """
 
-    questions: int
+    asks: int
     samples: int
     stored: int
     missing: int
@@ -171,9 +169,7 @@ class TeacherPlan:
 
     def lines(self) -> list[str]:
         """The plan as a small table with what it rests on."""
-        title = (
-            f"{self.samples:,} samples of {self.questions:,} questions: {self.stored:,} stored, {self.missing:,} to ask"
-        )
+        title = f"{self.samples:,} samples of {self.asks:,} prompts: {self.stored:,} stored, {self.missing:,} to ask"
         if not self.missing:
             return [f"{title}; nothing to pay."]
         head = ("", "requests", "prompt tokens", "completion tokens", "online", "batch", "at most", "time online")
@@ -215,7 +211,8 @@ def plan(
     count: int,
     missing: Callable[[Ask], Sequence[int]],
     prices: PriceTable,
-    limits: Pace | None = None,
+    limits: RateLimits | None = None,
+    latency: float = LATENCY,
     measured: Measured | None = None,
 ) -> TeacherPlan:
     """What asking for the missing samples will take. Nothing is asked.
@@ -224,15 +221,18 @@ def plan(
         asks: an ask that comes again counts once.
         count: samples wanted of each ask.
         missing: indices of an ask's samples, below ``count``, that no store holds.
-        limits: see :class:`Pace`.
+        limits: of the run; :class:`Unlimited` where there are none.
+        latency: seconds that one request takes.
         measured: usage of stored samples of the same purpose, see :func:`measure`.
 
     Raises:
-        KardError: ``count`` is below 1.
+        KardError: ``count`` is below 1, or ``latency`` below 0.
     """
     if count < 1:
         raise KardError(f"{count} samples a question: it must be 1 or more")
-    known, pace = measured or Measured(), limits or Pace()
+    if not 0 <= latency < math.inf:
+        raise KardError(f"latency = {latency:g}: it must be 0 or more seconds")
+    known, bounds = measured or Measured(), limits or Unlimited()
     different = {ask.identity: ask for ask in asks}
     to_ask = [(ask, n) for ask in different.values() if (n := len(set(missing(ask))))]
     ways = [Way("n samples a request"), Way("one sample a request")]
@@ -240,12 +240,13 @@ def plan(
         price = prices.of(ask.model, ask.teacher)
         ways = [_add(way, ask, number, n, price, known) for way, n in zip(ways, (1, number), strict=True)]
     together, apart = (
-        replace(way, seconds=pace.seconds(way.requests, way.prompt_tokens + way.completion_tokens)) for way in ways
+        replace(way, seconds=least_seconds(bounds, latency, way.requests, way.prompt_tokens + way.completion_most))
+        for way in ways
     )
     samples, lacking = count * len(different), sum(number for _, number in to_ask)
     rows = {(ask.model, ask.teacher): prices.of(ask.model, ask.teacher) for ask, _ in to_ask}
     return TeacherPlan(
-        questions=len(different), samples=samples, stored=samples - lacking, missing=lacking,
+        asks=len(different), samples=samples, stored=samples - lacking, missing=lacking,
         together=together, apart=apart, measured=known,
         prices=tuple(dict.fromkeys(price for price in rows.values() if price is not None)),
         unpriced=tuple(dict.fromkeys(model for (model, _), price in rows.items() if price is None)),

@@ -27,15 +27,16 @@ GOLD_LABEL = "Correct answer:"
 ANSWER_LABEL = "Answer:"
 _ASKED = {
     "writer": (
-        "You explain answers to multiple-choice questions about {subject}. State the facts that are needed, then what "
-        "follows from them, in two to five sentences of plain prose. Do not mention letters of options, do not write "
-        '"the answer is", and if the correct answer is shown to you, do not mention that it was. After the explanation '
-        f'write one last line: "{ANSWER_LABEL}", then the letter in brackets and the text of the option that follows.'
+        "You answer multiple-choice questions about {subject} and explain how one gets to the answer. Write an "
+        "explanation of two to five sentences of plain prose: first the facts that are needed, then what follows from "
+        'them. In the explanation do not mention letters of options, do not write "the answer is", and where the '
+        "correct answer is shown to you, do not mention that it was. Then write one last line: "
+        f'"{ANSWER_LABEL}", followed by the letter in brackets and the text of the option.'
     ),
     "reader": (
         "You read multiple-choice questions about {subject}, each with an explanation that somebody else has written. "
         "Choose the option that the explanation leads to, even where you would have chosen another. Reply with one "
-        f'line and nothing else: "{ANSWER_LABEL}", then the letter in brackets and the text of that option.'
+        f'line and nothing else: "{ANSWER_LABEL}", followed by the letter in brackets and the text of that option.'
     ),
 }
 _MARK = re.compile(

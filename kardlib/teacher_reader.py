@@ -63,7 +63,7 @@ def filter_by_replies(
 
     Args:
         asks: those of :func:`reader_asks`, one for each rationale.
-        reply: the stored sample of an ask; None where it is not there yet.
+        reply: the stored sample of an ask, a bad one where it was given up; None where it is still to be asked for.
 
     Raises:
         KardError: replies are missing, or a question has no gold answer.

@@ -140,7 +140,12 @@ def test_samples_become_drafts_in_order_and_bad_ones_do_not_become_rationales() 
         ("b", 3, "It kills them.", "content_filter"),
     ]
     pairs = [(asked(q), Sample(index=i, text=text, finish_reason=end)) for q, i, text, end in samples]
-    drafts = drafts_of(pairs, questions)
+    others = [
+        (ask.model_copy(update={"purpose": "oracle"}), Sample(index=9, text="Oracle.", finish_reason="stop"))
+        for ask, _ in pairs[:1]
+    ]
+    assert [d.text for d in drafts_of([*pairs, *others], questions, "oracle")] == ["Oracle."]
+    drafts = drafts_of([*pairs, *others], questions)
     assert [(d.question_id, d.index) for d in drafts] == [("b", 0), ("b", 1), ("b", 2), ("b", 3), ("a", 0), ("a", 1)]
     assert [d.text for d in drafts[:3]] == ["", "It kills them.", "IT kills; them"]
     assert [d.chosen for d in drafts] == [0, 0, None, None, None, 1]

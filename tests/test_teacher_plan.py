@@ -10,7 +10,16 @@ import pytest
 
 from kardlib.errors import KardError
 from kardlib.prices import Price, PriceTable
-from kardlib.teacher_plan import Measured, Pace, Way, completion_estimate, measure, plan, prompt_estimate
+from kardlib.teacher_plan import (
+    Measured,
+    Unlimited,
+    Way,
+    completion_estimate,
+    least_seconds,
+    measure,
+    plan,
+    prompt_estimate,
+)
 from kardlib.teacher_records import Ask, Message, Sample, Sampling
 
 PRICES = PriceTable(
@@ -104,7 +113,7 @@ def billed(asks: Sequence[Ask], rate: float, together: int, rng: random.Random) 
             size = min(together, 10 - first)
             for i in range(size):
                 tokens = rng.randint(20, 60)
-                text = "x" * round(rng.uniform(3.8, 4.2) * tokens / rate)
+                text = "x" * round(rng.uniform(3.9, 4.7) * tokens / rate)  # replies have another rate than prompts
                 share = bill // size + (i < bill % size)
                 pairs.append((one, Sample(index=first + i, text=text, finish_reason="stop", prompt_tokens=share,
                                           completion_tokens=tokens)))  # fmt: skip
@@ -137,30 +146,36 @@ def test_unknown_usage_corrects_nothing() -> None:
 
 
 def test_the_slowest_limit_decides() -> None:
-    free = Pace(concurrency=8, latency=2)
-    assert free.seconds(0, 0) == 0 and free.seconds(1, 10**9) == 2 and free.seconds(17, 0) == 6
-    assert Pace(60, 0, 1000, 0.1).seconds(120, 0) == pytest.approx(120)
-    assert Pace(0, 1000, 1000, 0.1).seconds(120, 5000) == pytest.approx(300)
-    assert Pace(60, 1000, 1, 5).seconds(120, 5000) == pytest.approx(600)
+    free = Unlimited(8)
+    assert least_seconds(free, 2, 0, 0) == 0 and least_seconds(free, 2, 1, 10**9) == 2
+    assert least_seconds(free, 2, 17, 0) == 6
+    assert least_seconds(Unlimited(1000, 60), 0.1, 120, 0) == pytest.approx(120)
+    assert least_seconds(Unlimited(1000, None, 1000), 0.1, 120, 5000) == pytest.approx(300)
+    assert least_seconds(Unlimited(1, 60, 1000), 5, 120, 5000) == pytest.approx(600)
 
 
-def test_a_run_on_a_clock_is_never_faster_than_the_time_that_is_told() -> None:
-    """Plays workers that each take the next request when they are free; without limits the times are the same."""
+def test_without_rates_the_time_is_that_of_workers_on_a_clock() -> None:
+    """Each worker takes the next request when it is free."""
     rng = random.Random(0)
     for _ in range(50):
         workers, requests, latency = rng.randint(1, 9), rng.randint(0, 60), rng.uniform(0.1, 4)
         free = [0.0] * workers
         for _ in range(requests):
             free[free.index(min(free))] += latency
-        assert Pace(0, 0, workers, latency).seconds(requests, 0) == pytest.approx(max(free))
+        assert least_seconds(Unlimited(workers), latency, requests, 0) == pytest.approx(max(free))
 
 
-@pytest.mark.parametrize(
-    "fault", [{"concurrency": 0}, {"latency": -1.0}, {"latency": float("nan")}, {"requests_per_minute": -3}]
-)
-def test_bad_limits_are_named(fault: dict[str, float]) -> None:
-    with pytest.raises(KardError, match=f"{next(iter(fault))} = "):
-        Pace(**fault)  # type: ignore[arg-type]
+def test_tokens_count_with_the_most_that_may_come() -> None:
+    asks = [ask(i) for i in range(20)]
+    made = plan(asks, 3, lambda a: range(3), PRICES, Unlimited(tokens_per_minute=100), latency=0)
+    for way, prompts in ((made.together, 20), (made.apart, 60)):
+        assert way.seconds == pytest.approx(0.6 * (prompts * prompt_estimate(asks[0]) + 60 * 100), rel=0.01)
+
+
+@pytest.mark.parametrize("latency", [-1.0, float("nan"), float("inf")])
+def test_a_bad_latency_is_named(latency: float) -> None:
+    with pytest.raises(KardError, match="latency = "):
+        plan([ask(1)], 1, lambda a: [0], PRICES, latency=latency)
 
 
 def test_no_samples_is_no_plan() -> None:
@@ -169,9 +184,9 @@ def test_no_samples_is_no_plan() -> None:
 
 
 def test_the_table_holds_both_ways_and_what_it_rests_on() -> None:
-    made = plan([ask(i) for i in range(1000)], 3, lambda a: range(3), PRICES, Pace(latency=1, concurrency=10))
+    made = plan([ask(i) for i in range(1000)], 3, lambda a: range(3), PRICES, Unlimited(10), latency=1)
     text = str(made)
-    assert text.startswith("3,000 samples of 1,000 questions: 0 stored, 3,000 to ask")
+    assert text.startswith("3,000 samples of 1,000 prompts: 0 stored, 3,000 to ask")
     (together,) = [line for line in text.splitlines() if line.startswith("  n samples")]
     (apart,) = [line for line in text.splitlines() if line.startswith("  one sample")]
     assert " 1,000 " in together and " 3,000 " in apart and f"${made.apart.online:.2f}" in apart

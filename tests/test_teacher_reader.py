@@ -45,7 +45,7 @@ def test_asks_show_the_rationale_and_are_the_same_whichever_option_is_gold(
     by_id = {q.id: q for q in questions}
     for ask, rationale in zip(asks, rationales, strict=True):
         last = ask.messages[-1].content
-        assert ask.purpose == "reader" and ask.question_id == rationale.question_id
+        assert (ask.purpose, ask.question_id) == ("reader", rationale.question_id) and ask.sampling.temperature == 0
         assert by_id[ask.question_id].stem in last and last.endswith(f"Explanation: {rationale.text}")
     texts = {(r.question_id, r.text) for r in rationales}
     assert len({ask.identity for ask in asks}) == len(texts) < len(rationales)
