@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .errors import KardError
 
+TEACHER_ACTIONS = ("plan", "run", "status", "report", "export", "import", "batch", "collect")
 Command = Callable[[argparse.Namespace, list[str]], int]
 
 
@@ -109,7 +110,7 @@ def _clean_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _teacher_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("plan", "run", "status", "report", "export", "import"))
+    parser.add_argument("action", choices=TEACHER_ACTIONS, metavar="ACTION", help=", ".join(TEACHER_ACTIONS))
     parser.add_argument("path", nargs="?", help="file to export to, file or folder to import from")
     parser.add_argument("--part", choices=("rationale", "oracle", "reader"), default="",
                         help="only these samples: of train with the gold answer, of dev and test without it, or the "
@@ -117,6 +118,7 @@ def _teacher_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=float, default=1.0, metavar="USD", help="ask before more is spent; default 1")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--prices", metavar="FILE", help="a price table of one's own; its rows come first")
+    parser.add_argument("--wait", type=float, metavar="S", help="collect: look every S seconds until no batch is left")
     _experiment_options(parser)
 
 

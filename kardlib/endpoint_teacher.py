@@ -94,7 +94,7 @@ class EndpointTeacher:
                     "'kard teacher plan' tells the price, 'kard teacher run' asks (with the same options)"
                 )
             pairs = [(ask, sample) for ask in asks for sample in store.get(ask, l)]
-        told = as_rationales(drafts_of(pairs, questions), show_gold)
+        told = as_rationales(drafts_of(pairs, questions, "rationale" if show_gold else "oracle"), show_gold)
         if questions and not told:
             raise KardError(f"teacher {self.name}: not one usable rationale; 'kard teacher report' tells why")
         return told

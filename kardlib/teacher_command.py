@@ -16,10 +16,13 @@ from .plain_text import columns
 from .presets import Settings
 from .prices import PriceTable, read_prices
 from .readers import read_dataset
+from .teacher_batch import collect_batches_now, prepare, submit_now
+from .teacher_client import Endpoint
 from .teacher_counts import counts
 from .teacher_entries import TeacherEntry, teacher_entry
-from .teacher_plan import Pace, TeacherPlan, measure, plan
+from .teacher_plan import TeacherPlan, measure, plan
 from .teacher_records import Ask
+from .teacher_run import collect_now
 from .teacher_store import TeacherStore
 
 PARTS = ("rationale", "oracle", "reader")
@@ -47,8 +50,10 @@ def act(action: str, settings: Settings, options: Namespace, ask: Callable[[str]
         )
     if action == "plan":
         return plan_text(settings, options.part, prices)
-    if action == "run":
-        return run(settings, options.part, options.budget, options.yes, prices, ask)
+    if action in ("run", "batch"):
+        return run(settings, options.part, options.budget, options.yes, prices, ask, batch=action == "batch")
+    if action == "collect":
+        return collect_text(settings, options.part, options.wait)
     if path is None:
         return status_text(settings, options.part) if action == "status" else report_text(settings)
     if action == "export":
@@ -87,17 +92,18 @@ def part_of(settings: Settings, name: str, data: DataSet) -> Part:
 
 def plan_of(part: Part, store: TeacherStore, prices: PriceTable) -> TeacherPlan:
     """What a part will take, corrected by what it has been billed so far."""
-    limits = part.entry.limits
-    pace = Pace(limits.requests_per_minute or 0, limits.tokens_per_minute or 0, limits.concurrency)
     known = measure((ask, sample) for ask in part.asks for sample in store.get(ask))
-    return plan(part.asks, part.count, lambda ask: store.missing(ask, part.count), prices, pace, known)
+    return plan(
+        part.asks, part.count, lambda ask: store.missing(ask, part.count), prices, part.entry.limits, measured=known
+    )
 
 
-def most(found: TeacherPlan, entry: TeacherEntry) -> float | None:
-    """US dollars that a plan may cost at most; None where a price is not known."""
+def most(found: TeacherPlan, entry: TeacherEntry, batch: bool = False) -> float | None:
+    """US dollars that a plan may cost at most, online or by batch; None where a price is not known."""
     if entry.at_home or not found.missing:
         return 0.0
-    return (found.together if entry.takes_n else found.apart).online_most
+    way = found.together if entry.takes_n and not batch else found.apart  # a batch has one sample a request
+    return way.batch_most if batch else way.online_most
 
 
 def plan_text(settings: Settings, part: str = "", prices: Path | None = None) -> str:
@@ -123,10 +129,12 @@ def run(
     yes: bool = False,
     prices: Path | None = None,
     ask: Callable[[str], str] | None = None,
+    batch: bool = False,
 ) -> str:
     """Ask for whatever is missing, one part after the other.
 
     Args:
+        batch: through the provider's Batch API; the answers are fetched by :func:`collect_text`.
         budget: US dollars; a part that may cost more needs ``yes``, or a yes to ``ask``.
         ask: puts a question to the user; None where nobody is there.
 
@@ -140,17 +148,52 @@ def run(
             found = plan_of(one, store, table)
             print(f"{name}: {one.entry} {found}")
             if found.missing:
-                _agree(most(found, one.entry), budget, yes, ask)
-                lines.append(f"{name}: {_collect(one, store)}")
+                _agree(most(found, one.entry, batch), budget, yes, ask)
+                lines.append(f"{name}: {_submit(one, store) if batch else _collect(one, store)}")
     return "\n".join(lines) or "nothing was missing"
 
 
-def _collect(part: Part, store: TeacherStore) -> str:
-    from .teacher_client import Endpoint
-    from .teacher_run import collect_now
+def endpoint_of(entry: TeacherEntry) -> Endpoint:
+    """Where the teacher answers."""
+    return Endpoint(entry.base_url, entry.key_name, entry.limits.timeout, entry.takes_n)
 
-    entry = part.entry
-    endpoint = Endpoint(entry.base_url, entry.key_name, entry.limits.timeout, entry.takes_n)
+
+def _submit(part: Part, store: TeacherStore) -> str:
+    endpoint = endpoint_of(part.entry)
+    put = prepare(part.asks, part.count, store, endpoint)
+    under_way = submit_now(store, endpoint, part.entry.alias, batch_folder(part.entry.alias))
+    return (
+        f"{put:,} samples put into batches, {under_way} batches are with the provider; 'kard teacher collect' fetches"
+    )
+
+
+def batch_folder(alias: str) -> Path:
+    """Where a teacher's batch files are kept."""
+    return store_path(alias).with_suffix("") / "batches"
+
+
+def collect_text(settings: Settings, part: str = "", wait: float | None = None) -> str:
+    """Send what was prepared and not sent, and store the answers of batches that have ended.
+
+    Args:
+        wait: seconds between two looks, until no batch is left; None to look once.
+    """
+    lines = []
+    entries = {entry_of(settings, name).alias: entry_of(settings, name) for name in asked(settings, part)}
+    for alias, entry in entries.items():
+        with open_store(alias) as store:
+            under_way = submit_now(store, endpoint_of(entry), alias, batch_folder(alias))
+            ended = collect_batches_now(store, endpoint_of(entry), alias, batch_folder(alias), wait)
+        for one in ended:
+            faults = "".join(f", {number} {kind}" for kind, number in sorted((one.faults + one.not_good).items()))
+            told = f": {one.reason}" if one.reason else ""
+            lines.append(f"{one.name} {one.status}{told}: {one.stored:,} stored, {one.left:,} missing again{faults}")
+        lines.append(f"{alias}: {under_way - len(ended)} batches are still with the provider")
+    return "\n".join(lines)
+
+
+def _collect(part: Part, store: TeacherStore) -> str:
+    entry, endpoint = part.entry, endpoint_of(part.entry)
     print(f"asking {entry.alias} ({entry.model}); Ctrl-C stops it and loses nothing")
     report = collect_now(part.asks, part.count, store, endpoint, entry.limits)
     faults = "".join(f", {number} {kind}" for kind, number in sorted(report.faults.items()))

@@ -69,7 +69,7 @@ def test_from_the_price_to_the_rationales(own: Path, tmp_path: Path, capsys: pyt
         with pytest.raises(KardError, match="'kard teacher plan' tells the price"):
             Experiment(settings(own, l=2)).rationales()
         assert kard("plan", own, "-p", "l=2") == 0 and asked(server) == 0
-        assert f"{2 * TRAIN} samples of {TRAIN} questions: 0 stored" in capsys.readouterr().out
+        assert f"{2 * TRAIN} samples of {TRAIN} prompts: 0 stored" in capsys.readouterr().out
         assert kard("run", own, "-p", "l=2") == 0
         first = Experiment(settings(own, l=2)).rationales()
         assert [(r.question_id, r.index, r.saw_gold) for r in first] == [
@@ -192,3 +192,20 @@ def test_teachers_that_are_never_asked_say_so(own: Path, tmp_path: Path, capsys:
     assert main(["teacher", "plan"]) == 2
     assert "teacher 'scripted': it is none of data/teachers.toml" in capsys.readouterr().err
     assert main(["teacher", "export", "-p", "teacher=openai"]) == 2 and "a path is missing" in capsys.readouterr().err
+
+
+def test_batches_and_online_answers_in_one_store(own: Path, capsys: pytest.CaptureFixture) -> None:
+    with serving() as server:
+        teacher_at(server.url)
+        assert kard("run", own, "-p", "l=1") == 0
+        paid = asked(server)
+        assert kard("batch", own, "-p", "l=3", "--yes") == 0
+        assert kard("run", own, "-p", "l=3") == 0 and asked(server) == paid, (
+            "what a batch is to bring is not asked online"
+        )
+        assert kard("collect", own, "-p", "l=3", "--wait", "0.05") == 0
+        told = Experiment(settings(own, l=3)).rationales()
+        assert len(told) == 3 * TRAIN
+        assert kard("run", own, "-p", "l=3") == 0 and asked(server) == paid
+        capsys.readouterr()
+        assert kard("status", own, "-p", "l=3") == 0 and f"batch {2 * TRAIN}" in capsys.readouterr().out
