@@ -17,7 +17,8 @@ from pathlib import Path
 
 from teacher_asks import an_ask
 
-from kardlib.teacher_batch import Batches, prepare
+from kardlib.teacher_batch import Batches
+from kardlib.teacher_batch_files import prepare
 from kardlib.teacher_client import Endpoint
 from kardlib.teacher_limits import Limits
 from kardlib.teacher_store import TeacherStore

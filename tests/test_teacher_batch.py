@@ -14,7 +14,8 @@ from fault_server import Served, serving
 from teacher_asks import a_sample, an_ask
 
 from kardlib.errors import KardError
-from kardlib.teacher_batch import Collected, collect_batches_now, prepare, submit_now
+from kardlib.teacher_batch import Collected, collect_batches_now, submit_now
+from kardlib.teacher_batch_files import prepare
 from kardlib.teacher_client import Endpoint
 from kardlib.teacher_counts import counts
 from kardlib.teacher_limits import Limits

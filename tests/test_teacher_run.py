@@ -30,11 +30,13 @@ from kardlib.teacher_store import TeacherStore
 
 LONG = bool(os.environ.get("KARD_LONG"))
 HERE = Path(__file__).parent
-QUICK = Limits(concurrency=32, first_wait=0.01, longest_wait=0.05, timeout=1.0)
+QUICK = Limits(concurrency=32, first_wait=0.01, longest_wait=0.05)
 
 
-def fill(store: TeacherStore, server: Served, asks: int, count: int = 1, limits: Limits = QUICK) -> Report:
-    endpoint = Endpoint(server.url, timeout=limits.timeout)
+def fill(
+    store: TeacherStore, server: Served, asks: int, count: int = 1, limits: Limits = QUICK, timeout: float = 60.0
+) -> Report:
+    endpoint = Endpoint(server.url, timeout=timeout)
     return collect_now([an_ask(i) for i in range(asks)], count, store, endpoint, limits, progress=False)
 
 
@@ -145,12 +147,12 @@ class TestFaults:
 
     def test_slow_answers_and_those_that_trickle_are_given_up(self, tmp_path: Path) -> None:
         faults = ("slow", "trickle", "429-date")
-        limits = Limits(concurrency=8, timeout=0.4, first_wait=0.01, tries=20)
+        limits = Limits(concurrency=8, first_wait=0.01, tries=20)
         with (
             TeacherStore(tmp_path / "teacher.sqlite") as store,
             serving(fault_rate=0.4, faults=faults, slow=2.0) as server,
         ):
-            report = fill(store, server, 12, 1, limits)
+            report = fill(store, server, 12, 1, limits, timeout=0.4)
             outcomes = server.outcomes()
             assert report.stored == 12 and report.faults["429"] == outcomes["429-date"]
             assert report.faults["timeout"] >= outcomes["slow"] + outcomes["trickle"] > 1
