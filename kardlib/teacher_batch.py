@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,19 +21,14 @@ from typing import Any, TypeVar
 import openai
 
 from .errors import KardError
-from .teacher_batch_files import answers, custom_id, request_line, sample_of_answer, write_requests
+from .teacher_batch_files import NAME, answers, custom_id, request_line, sample_of_answer, write_requests
 from .teacher_client import Endpoint, told_by
 from .teacher_faults import Fault, scrubbed
 from .teacher_limits import Limits, Pace
 from .teacher_loop import run_in_thread
-from .teacher_records import Ask, Sample
-from .teacher_store import OPEN_BATCH, TeacherStore
+from .teacher_records import Sample
+from .teacher_store import TeacherStore
 
-MOST_REQUESTS = 50_000
-MOST_BYTES = 200_000_000
-"""The provider's bounds of one file."""
-NAME = "kard"
-"""Key of a batch's metadata under which its name stands."""
 ENDED = {"completed", "failed", "expired", "cancelled"}
 T = TypeVar("T")
 
@@ -58,70 +52,6 @@ class Collected:
     faults: Counter[str] = field(default_factory=Counter)
     left: int = 0
     reason: str = ""
-
-
-def prepare(
-    asks: Iterable[Ask],
-    count: int,
-    store: TeacherStore,
-    endpoint: Endpoint,
-    most_requests: int = MOST_REQUESTS,
-    most_bytes: int = MOST_BYTES,
-) -> int:
-    """Put what is missing into batches, each of one teacher and one model. Nothing is sent yet.
-
-    Returns:
-        How many samples have been put into batches.
-
-    Raises:
-        KardError: one request alone is larger than a file may be, or a run is filling the store.
-    """
-    with store.hold():
-        files = _files(asks, count, store, endpoint, most_requests, most_bytes)
-        return sum(_prepared(store, chosen) for chosen in files)
-
-
-def _files(
-    asks: Iterable[Ask], count: int, store: TeacherStore, endpoint: Endpoint, most_requests: int, most_bytes: int
-) -> Iterator[list[tuple[Ask, int]]]:
-    """What is missing, in portions that each fit into a file."""
-    chosen: list[tuple[Ask, int]] = []
-    size = 0
-    for ask in asks:
-        missing = store.missing(ask, count)
-        bytes_each = len(request_line(endpoint, ask, count).encode())  # no index is longer than the count
-        if missing and bytes_each > most_bytes:
-            raise KardError(f"question {ask.question_id}: its prompt is larger than a batch file may be")
-        for index in missing:
-            full = len(chosen) == most_requests or size + bytes_each > most_bytes
-            if chosen and (full or _kind(chosen[0][0]) != _kind(ask)):
-                yield chosen
-                chosen, size = [], 0
-            chosen.append((ask, index))
-            size += bytes_each
-    if chosen:
-        yield chosen
-
-
-def _kind(ask: Ask) -> tuple[str, str]:
-    return ask.teacher, ask.model
-
-
-def _prepared(store: TeacherStore, chosen: list[tuple[Ask, int]]) -> int:
-    """One transaction a batch; an ask that occurred twice is in it once."""
-    with store.writing() as connection:
-        store.add_asks(ask for ask, _ in chosen)
-        row = (f"{NAME}-{uuid.uuid4().hex}", chosen[0][0].teacher, "prepared", time.time())
-        batch = connection.execute(
-            "INSERT INTO batches (name, teacher, state, made) VALUES (?, ?, ?, ?)", row
-        ).lastrowid
-        slots = {(ask.identity, index) for ask, index in chosen}
-        waiting = (
-            "INSERT INTO batch_samples SELECT ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM batch_samples JOIN batches ON "
-            f"id = batch WHERE identity = ? AND idx = ? AND {OPEN_BATCH})"
-        )
-        rows = [(batch, *slot, *slot) for slot in sorted(slots)]
-        return connection.executemany(waiting, rows).rowcount
 
 
 class Batches:

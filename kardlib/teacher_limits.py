@@ -27,7 +27,6 @@ class Limits(Record):
         requests_per_minute: None for as many as it takes.
         tokens_per_minute: prompt and completion together; a request is counted with the most that it may bring.
         tries: requests for one sample, the first included, after which the run ends.
-        timeout: seconds that one request may take.
         first_wait: seconds; the k-th wait is drawn from 0 to first_wait * 2^(k-1) (full jitter).
         longest_wait: seconds; no drawn wait is longer.
         patience: seconds; where a server's Retry-After asks for more, the run ends and says so.
@@ -38,7 +37,6 @@ class Limits(Record):
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
     tries: int = Field(default=12, ge=1)
-    timeout: float = Field(default=120.0, gt=0)
     first_wait: float = Field(default=0.5, ge=0)
     longest_wait: float = Field(default=60.0, ge=0)
     patience: float = Field(default=900.0, ge=0)

@@ -170,6 +170,7 @@ class _Run:
     def _count_fault(self, kind: str) -> None:
         self.report.faults[kind] += 1
         self.writer.fault(kind, time.time())
+        self.bar.set_postfix_str(f"{self.report.faults.total():,} faults", refresh=False)
 
     async def _until_stopped(self, wait: object) -> bool:
         """Wait, but not longer than the run goes on. Returns whether it has ended."""

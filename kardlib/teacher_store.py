@@ -55,7 +55,7 @@ OPEN_BATCH = "state != 'closed'"
 class TeacherStore:
     """An SQLite file of asks, samples, faults and batches.
 
-    It may be used from several threads. Several processes may read it; one run at a time :meth:`hold` s it.
+    It may be used from several threads. Several processes may read it; one run at a time fills it (:meth:`hold`).
 
     Args:
         path: made if it is not there.
