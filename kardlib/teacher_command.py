@@ -16,7 +16,8 @@ from .plain_text import columns
 from .presets import Settings
 from .prices import PriceTable, read_prices
 from .readers import read_dataset
-from .teacher_batch import collect_batches_now, prepare, submit_now
+from .teacher_batch import collect_batches_now, submit_now
+from .teacher_batch_files import prepare
 from .teacher_client import Endpoint
 from .teacher_counts import counts
 from .teacher_entries import TeacherEntry, teacher_entry
