@@ -156,7 +156,7 @@ def run(
 
 def endpoint_of(entry: TeacherEntry) -> Endpoint:
     """Where the teacher answers."""
-    return Endpoint(entry.base_url, entry.key_name, entry.limits.timeout, entry.takes_n)
+    return Endpoint(entry.base_url, entry.key_name, entry.timeout, entry.takes_n)
 
 
 def _submit(part: Part, store: TeacherStore) -> str:

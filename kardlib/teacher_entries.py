@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import Field
+
 from .errors import KardError
 from .presets import REPOSITORY, nearest
 from .records import Record, parse_record
@@ -25,7 +27,7 @@ class TeacherEntry(Record):
 
     Attributes:
         alias: what ``-p teacher=`` names; its samples are kept under it.
-        base_url, key_name, takes_n: see :class:`kardlib.teacher_client.Endpoint`.
+        base_url, key_name, takes_n, timeout: see :class:`kardlib.teacher_client.Endpoint`.
         prompts: a set of worked examples or a path; "" for the data set's own.
     """
 
@@ -35,6 +37,7 @@ class TeacherEntry(Record):
     key_name: str = "OPENAI_API_KEY"
     prompts: str = ""
     takes_n: bool | None = None
+    timeout: float = Field(default=120.0, gt=0)
     sampling: Sampling = Sampling()
     limits: Limits = Limits()
 
