@@ -238,6 +238,35 @@ class TestDamagedStores:
                 connection.execute(f"PRAGMA max_page_count={pages + 2000}")
             store.put(an_ask(100), a_sample(0))
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="no such limit here")
+    def test_a_file_that_cannot_grow_any_more(self, tmp_path: Path) -> None:
+        """The system itself refuses to write, in the middle of the log of changes."""
+        path = tmp_path / "teacher.sqlite"
+        program = textwrap.dedent("""
+            import resource, sys
+            from teacher_asks import a_sample, an_ask
+            from kardlib.errors import KardError
+            from kardlib.teacher_store import TeacherStore
+            store, done = TeacherStore(sys.argv[1]), 0
+            resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+            try:
+                while done < 1000:
+                    store.put(an_ask(done), a_sample(0, "z" * 2000))
+                    done += 1
+            except KardError as error:
+                print(error)
+            print(done)
+        """)
+        paths = {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests")))}
+        command = [sys.executable, "-c", program, str(path)]
+        run = subprocess.run(command, capture_output=True, text=True, env=os.environ | paths)
+        line, done = run.stdout.splitlines()
+        assert str(path) in line and "what was stored is safe" in line and 0 < int(done) < 1000
+        assert len(list(salvage(path))) == int(done)
+        with TeacherStore(path) as store:
+            assert len(list(store.everything())) == int(done)
+            store.put(an_ask(5000), a_sample(0))
+
     @pytest.mark.skipif(not hasattr(os, "setuid"), reason="no Unix permissions here")
     def test_read_only_folder(self) -> None:
         folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
