@@ -143,7 +143,7 @@ def last_words(text: str, options: Sequence[str]) -> int | None:
 
 
 READINGS: dict[str, Reading] = {
-    "robust": parse_answer, "last words": last_words, "last character": last_character,
+    "as written": parse_answer, "last words": last_words, "last character": last_character,
 }  # fmt: skip
 
 

@@ -110,17 +110,21 @@ def most(found: TeacherPlan, entry: TeacherEntry, batch: bool = False) -> float 
 def plan_text(settings: Settings, part: str = "", prices: Path | None = None) -> str:
     """What asking will take, part by part. Nothing is asked."""
     table, data, lines = read_prices(prices), read_dataset(settings), []
+    costs: list[float | None] = []
     for name in asked(settings, part):
         try:
             one = part_of(settings, name, data)
-        except KardError as error:
+        except KardError:
             if name != "reader":
                 raise
-            lines += [f"reader: after the rationales ({error})", ""]
+            lines += ["reader: what it costs can be told once the rationales are there", ""]
             continue
         with open_store(one.entry.alias) as store:
-            lines += [f"{name}: {one.entry} {plan_of(one, store, table)}", ""]
-    return "\n".join(lines).rstrip()
+            found = plan_of(one, store, table)
+        costs.append(most(found, one.entry))
+        lines += [f"{name}: {one.entry} {found}", ""]
+    total = "not known" if None in costs else f"${sum(cost for cost in costs if cost is not None):,.2f}"
+    return "\n".join([*lines, f"all of it online, at most: {total}"])
 
 
 def run(
@@ -136,20 +140,23 @@ def run(
 
     Args:
         batch: through the provider's Batch API; the answers are fetched by :func:`collect_text`.
-        budget: US dollars; a part that may cost more needs ``yes``, or a yes to ``ask``.
+        budget: US dollars; parts that may together cost more need ``yes``, or a yes to ``ask``.
         ask: puts a question to the user; None where nobody is there.
 
     Raises:
         KardError: the budget is too small and nobody agrees, or the run had to stop; what has arrived is stored.
     """
     table, data, lines = read_prices(prices), read_dataset(settings), []
+    spent: float | None = 0.0
     for name in asked(settings, part):
         one = part_of(settings, name, data)
         with open_store(one.entry.alias) as store:
             found = plan_of(one, store, table)
             print(f"{name}: {one.entry} {found}")
             if found.missing:
-                _agree(most(found, one.entry, batch), budget, yes, ask)
+                cost = most(found, one.entry, batch)
+                spent = None if spent is None or cost is None else spent + cost
+                _agree(spent, budget, yes, ask)
                 lines.append(f"{name}: {_submit(one, store) if batch else _collect(one, store)}")
     return "\n".join(lines) or "nothing was missing"
 

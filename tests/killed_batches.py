@@ -1,7 +1,7 @@
 """Goes through the Batch API from the first step to the last, and is killed (SIGKILL) at a given one.
 
-Arguments: address, folder, number of asks, requests of a batch at most. A step is each change of the store and each call
-of the provider; one dies before every step and after it.
+Arguments: address, folder, number of asks, requests of a batch at most. A step is each change of the store and each
+call of the provider; one dies before every step and after it.
 """
 
 from __future__ import annotations

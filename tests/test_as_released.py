@@ -419,13 +419,13 @@ def test_predictions_are_read_again_without_another_training() -> None:
     written = ["quinine.", "quinine, or so", "(B)", "B", "nothing"]
     made = [
         Prediction(question_id="q", method=RD, seed=0, decoding="greedy", rationale="r", answer=text,
-                   parsed=READINGS["robust"](text, OPTIONS), chosen=0, gold=1)
+                   parsed=READINGS["as written"](text, OPTIONS), chosen=0, gold=1)
         for text in written
     ]  # fmt: skip
     found = {name: [p.parsed for p in read_again(made, [question], reading)] for name, reading in READINGS.items()}
-    assert read_again(made, [question], READINGS["robust"]) == made
+    assert read_again(made, [question], READINGS["as written"]) == made
     assert found == {
-        "robust": [1, 1, 1, 1, None], "last words": [1, None, None, None, None],
+        "as written": [1, 1, 1, 1, None], "last words": [1, None, None, None, None],
         "last character": [None, None, None, 1, None],
     }  # fmt: skip
     assert all(p.chosen == 0 for p in read_again(made, [question], last_character))
