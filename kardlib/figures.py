@@ -63,16 +63,16 @@ def lines(
     x: Iterable[float], curves: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, log: bool = False
 ) -> Figure:
     """One line a name, told apart by colour and by marker."""
-    figure, axes = plt.subplots(figsize=(5.5, 2.8))
+    figure, axes = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
     places = list(x)
     for marker, (name, values) in zip(MARKERS, curves.items(), strict=False):
         axes.plot(places[: len(values)], values, marker=marker, markersize=4, linewidth=1.4, label=name)
     if log:
         axes.set_xscale("log")
     if log or len(places) <= 6:
-        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.set_xticks(places, [f"{round(place, 2):g}" for place in places])
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend()
+    figure.legend(fontsize=8, ncols=4, loc="outside upper center")  # where no line can be
     return figure
 
 
