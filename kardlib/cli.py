@@ -191,9 +191,15 @@ def _params(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _report(options: argparse.Namespace, rest: list[str]) -> int:
+    from .presets import runs_root
     from .report import find_records, find_runs, render
+    from .runs import RECORD
 
     folders = [Path(folder) for folder in options.folders]
+    if not folders and not any(runs_root().rglob(RECORD)):
+        from .demo import rebuild
+
+        rebuild(say=lambda line: print(line, file=sys.stderr))
     if options.format == "html":
         from .page import page
 

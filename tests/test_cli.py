@@ -306,3 +306,17 @@ def test_doctor_tells_a_whole_model_from_a_broken_one(tmp_path: Path) -> None:
 
 def test_pins_are_exact_versions() -> None:
     assert pinned()["sentence-transformers"] and "+" not in pinned()["torch"]
+
+
+def test_a_report_of_nothing_is_made_of_what_ships(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(notebook_params, "NOTEBOOKS", REPOSITORY / "notebooks")
+    made = []
+    monkeypatch.setattr("kardlib.demo.run_plans", lambda plans, **_: made.extend(plans))
+    assert main(["report"]) == 2, "nothing was run, so there is still nothing to report"
+    told = capsys.readouterr()
+    assert "raw outputs that ship" in told.err and not told.out
+    numbers = [plan.notebook[:2] for plan in made]
+    assert numbers == sorted(numbers) and {"06", "07", "13", "99"} <= set(numbers) and min(numbers) == "06"
+    assert not any(plan.settings.retrain for plan in made)
