@@ -281,7 +281,8 @@ class TestKilled:
     def test_the_store_is_what_an_undisturbed_run_gives(
         self, tmp_path: Path, random_texts: bool, kills: int, n: str
     ) -> None:
-        asks, count, concurrency = 7 * kills, 3, 8
+        count, concurrency = 3, 8
+        asks = 14 * kills * (count if n == "yes" else 1)  # enough that no run is through before it is killed
         behaviour = {"n": n, "latency": 0.06, "fault_rate": 0.1, "bad_rate": 0.1, "random_texts": random_texts}
         path = tmp_path / "killed.sqlite"
         with serving(**behaviour) as server:
