@@ -62,12 +62,13 @@ def _around(text: str, match: re.Match[str], reach: int = 40) -> str:
 
 def names_option(text: str, option: str) -> bool:
     """Whether a text holds all words of an option in a row; case and punctuation do not count. This is no leak."""
-    wanted = _spaced(option)
-    return bool(wanted.strip()) and wanted in _spaced(text)
+    wanted = spaced(option)
+    return bool(wanted.strip()) and wanted in spaced(text)
 
 
 @lru_cache(maxsize=256)  # one text is searched for each of its question's options
-def _spaced(text: str) -> str:
+def spaced(text: str) -> str:
+    """Words of a text with one space around each, so that a run of whole words is a substring."""
     return f" {' '.join(words_of(text))} "
 
 

@@ -6,18 +6,19 @@ import html
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from .claims import CLAIMS, InPaper, read_claims
 from .comparison import LEVEL, MCNEMAR, POWER, Comparison
 from .report import Block
 from .runs import ResultRow
-from .verdicts import Decision, Load, Reading, decide, read_raw
+from .verdicts import Decision, Load, Reading, Verdict, decide, read_raw
 
 CLAIMS_HEADER = (
     "comparison", "paper", "paper's gap", "in the paper", "measured on", "here", "gap here", "95 % CI", "p (Holm)",
     "n x seeds", "detectable", "n needed", "verdict here",
 )  # fmt: skip
-VERDICTS = ("holds", "does not hold", "undecided", "not run")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 CLAIMS_CAUTION = (
     "Gaps and intervals in points. "
     "paper: the paper's own numbers; its gap stands with the half width of a 95 % interval made from the size of its "

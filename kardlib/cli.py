@@ -191,21 +191,25 @@ def _params(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _report(options: argparse.Namespace, rest: list[str]) -> int:
-    from .presets import runs_root
-    from .report import find_records, find_runs, render
-    from .runs import RECORD
+    from .report import find_runs, render
+    from .runs import read_record
 
     folders = [Path(folder) for folder in options.folders]
-    if not folders and not any(runs_root().rglob(RECORD)):
+    try:
+        runs = find_runs(folders)
+    except KardError:
+        if folders:
+            raise
         from .demo import rebuild
 
         rebuild(say=lambda line: print(line, file=sys.stderr))
+        runs = find_runs()
     if options.format == "html":
         from .page import page
 
-        print(page(find_runs(folders)))
+        print(page(runs))
     else:
-        print(render(find_records(folders), options.format))
+        print(render([read_record(path) for path in runs], options.format))
     return 0
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .report import paper_numbers
+from .report import PAPER_METRICS, paper_numbers
 from .runs import ResultRow
 
 REASONS = {
@@ -16,7 +16,6 @@ REASONS = {
 }
 """Why nobody plays a student of the paper at mini scale."""
 NOT_RUN = "not run"
-_METRICS = {"share of failures": "cases of 30"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def counterparts(rows: Sequence[ResultRow]) -> list[Counterpart]:
     """Every row of ``data/paper_results.csv``, in its order of keys, with its counterparts among ``rows``."""
     found: dict[tuple[str, ...], list[ResultRow]] = {}
     for row in rows:
-        metric = _METRICS.get(row.metric, row.metric)
+        metric = PAPER_METRICS.get(row.metric, row.metric)
         if row.decoding != "vote5":
             key = (row.table, row.paper_dataset or "", row.paper_student or "-", row.method, metric)
             found.setdefault(key, []).append(row)

@@ -87,22 +87,20 @@ class Experiment(Keys):
         """The filter's verdict on every training rationale, by its reader."""
 
         def make(folder: Path) -> None:
-            asked = self.data.train, self.rationales()
-            if is_endpoint(self.settings.reader):
-                write_json(
-                    folder / "verdicts.json", filtered_by_teacher(self.settings.reader, self.data, asked[1]).verdicts
-                )
-                return
-            from .generate import Generator
-
-            reader = Generator(self.settings.reader, self.settings.source_tokens, 16, batch=128)
-            filtered = filter_rationales(*asked, reader.greedy, reader.count, self.settings.source_tokens)
-            write_json(folder / "verdicts.json", filtered.verdicts)
+            told, reader = self.rationales(), self.settings.reader
+            judged = filtered_by_teacher(reader, self.data, told) if is_endpoint(reader) else self._read(told)
+            write_json(folder / "verdicts.json", judged.verdicts)
 
         folder = artefact(self.root, "verdicts", self.key("verdicts"), make)
         verdicts = json.loads((folder / "verdicts.json").read_text())
         kept = [r for r, verdict in zip(self.rationales(), verdicts, strict=True) if verdict == "kept"]
         return Filtered(kept, verdicts)
+
+    def _read(self, rationales: list[Rationale]) -> Filtered:
+        from .generate import Generator
+
+        reader = Generator(self.settings.reader, self.settings.source_tokens, 16, batch=128)
+        return filter_rationales(self.data.train, rationales, reader.greedy, reader.count, self.settings.source_tokens)
 
     def kept_rationales(self) -> list[Rationale]:
         """Training rationales after the filter, or all of them where it is off."""

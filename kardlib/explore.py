@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .announcements import words_of
 from .names import is_name
 from .prompts import question_block
 from .records import Passage, Prediction, Question
@@ -92,12 +92,8 @@ def sources_of_names(experiment: Experiment, predictions: Sequence[Prediction]) 
     counts = Counter({"passages": 0, "weights": 0})
     by_id = {question.id: question for question in experiment.data.test}
     for p in predictions:
-        stem = set(_words(by_id[p.question_id].stem))
-        read = set(_words(" ".join(experiment.texts[i] for i in p.passages)))
-        written = {word for word in _words(p.rationale) if is_name(word)} - stem
+        stem = set(words_of(by_id[p.question_id].stem))
+        read = set(words_of(" ".join(experiment.texts[i] for i in p.passages)))
+        written = {word for word in words_of(p.rationale) if is_name(word)} - stem
         counts.update("passages" if name in read else "weights" for name in written)
     return counts
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())

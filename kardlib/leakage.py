@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import html
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from .announcements import spaced, words_of
 from .bm25 import Analyzer, Hit
 from .candidates import Candidates
 from .errors import KardError
@@ -115,22 +115,18 @@ def text_in_passages(questions: Sequence[Question], passages: Sequence[Passage],
     """
     wanted: dict[int, dict[tuple[str, ...], list[str]]] = {}
     for question in questions:
-        stem = _words(question.stem)
+        stem = words_of(question.stem)
         length = min(words, len(stem))
         for run in set(_runs(stem, length)):
             wanted.setdefault(length, {}).setdefault(run, []).append(question.id)
     found: dict[str, str] = {}
     for passage in passages:
-        text = _words(passage.text)
+        text = words_of(passage.text)
         for length, runs in wanted.items():
             for run in _runs(text, length):
                 for question_id in runs.get(run, ()):
                     found.setdefault(question_id, passage.id)
     return found
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
 
 
 def _runs(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
@@ -186,12 +182,12 @@ def with_gold(question: Question, turn: int) -> Question:
 def query_findings(experiment: Experiment, rows: Sequence[Method] = METHODS) -> list[Finding]:
     """For each method that searches: queries that change with the gold option, and queries with the test rationale."""
     test, findings = experiment.data.test, []
-    told = {i: _squeezed(rationale.text) for i, rationale in experiment.test_rationale().items()}
+    told = {i: spaced(rationale.text) for i, rationale in experiment.test_rationale().items()}
     most = max(len(q.options) for q in test)
     for row in (row for row in rows if row.test_query != "none"):
         asked = [queries(experiment, row, [with_gold(q, turn) for q in test]) for turn in range(most)]
         changed = [q.id for q, own in zip(test, zip(*asked, strict=True), strict=True) if len(set(own)) > 1]
-        holds = [q.id for q, query in zip(test, asked[0], strict=True) if told[q.id] in _squeezed(query)]
+        holds = [q.id for q, query in zip(test, asked[0], strict=True) if told[q.id] in spaced(query)]
         findings += [
             Finding(check=f"{row.name}: query depends on the gold option", checked=len(test), found=len(changed),
                     examples=tuple(changed[:3])),
@@ -199,10 +195,6 @@ def query_findings(experiment: Experiment, rows: Sequence[Method] = METHODS) -> 
                     wanted=row.oracle, examples=tuple(holds[:3])),
         ]  # fmt: skip
     return findings
-
-
-def _squeezed(text: str) -> str:
-    return f" {' '.join(_words(text))} "
 
 
 def question_findings(experiment: Experiment, threshold: float = NEAR) -> list[Finding]:
@@ -221,7 +213,7 @@ def _repeated(name: str, asked: Sequence[Question], known: Sequence[Question], t
     pairs = near_duplicates(asked, known, threshold)
     told = {q.id: q.stem for q in (*asked, *known)}
     checks = {
-        "repeated word for word": [p for p in pairs if _words(told[p.first]) == _words(told[p.second])],
+        "repeated word for word": [p for p in pairs if words_of(told[p.first]) == words_of(told[p.second])],
         f"nearly repeated (Jaccard of {threshold:g} or more)": pairs,
         "nearly repeated, with the same gold answer": [p for p in pairs if p.same_answer],
     }

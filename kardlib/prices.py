@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, Field, StrictFloat, StrictInt
 
 from .errors import KardError
 from .presets import REPOSITORY
 from .records import Record, parse_record
+from .toml_file import read_toml
 
 PRICES_FILE = REPOSITORY / "data" / "prices.toml"
 LOCAL = "local"
@@ -85,12 +84,7 @@ def read_prices(path: str | Path | None = None) -> PriceTable:
 
 
 def _rows(path: Path) -> list[Price]:
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KardError(f"{path}: not TOML ({error})") from None
-    except OSError as error:
-        raise KardError(f"{path}: cannot be read ({error.strerror or error})") from None
+    table = read_toml(path)
     rows = table.get("price", [])
     unknown = next((name for name in table if name != "price"), None)
     if unknown is not None or not isinstance(rows, list):

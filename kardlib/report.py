@@ -18,6 +18,8 @@ from .runs import LATEST, PAPER_CSV, RECORD, ResultRow, RunRecord, read_record
 Format = Literal["text", "json"]
 HEADER = ("method", "paper", "here", "95 % CI", "n", "unparsed %")
 HERE = HEADER.index("here")
+PAPER_METRICS = {"share of failures": "cases of 30"}
+"""What the paper counts where we give a share."""
 CAUTION = (
     "In percent; accuracy unless another measure is named; ± is the standard deviation over seeds. "
     "paper: the paper's own number for its own student and data set (≈: read off a figure). "
@@ -132,8 +134,9 @@ def paper_number(row: ResultRow) -> PaperNumber | None:
         return None
     about = (row.paper_dataset or "", row.paper_student or "-", row.method)
     found = paper_numbers().get((*about, row.metric), [])
-    if row.metric == "share of failures":  # the paper counts cases
-        found = [replace(one, value=100 * one.value / 30) for one in paper_numbers().get((*about, "cases of 30"), [])]
+    if row.metric in PAPER_METRICS:
+        cases = paper_numbers().get((*about, PAPER_METRICS[row.metric]), [])
+        found = [replace(one, value=100 * one.value / 30) for one in cases]
     return next((number for number in found if number.table == row.table), found[0] if found else None)
 
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import openai
 
 from .errors import KardError
-from .teacher_batch_files import NAME, answers, custom_id, request_line, sample_of_answer, write_requests
+from .teacher_batch_files import ADDRESS, NAME, answers, custom_id, request_line, sample_of_answer, write_requests
 from .teacher_client import Endpoint, told_by
 from .teacher_faults import Fault, scrubbed
 from .teacher_limits import Limits, Pace
@@ -101,7 +101,7 @@ class Batches:
             doubts[0] = True  # from here on a fault does not tell whether the provider took it
             return await self.endpoint.client.batches.create(
                 input_file_id=file_id,
-                endpoint="/v1/chat/completions",
+                endpoint=ADDRESS,
                 completion_window="24h",
                 metadata={NAME: name},
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,13 +188,14 @@ def collect_text(settings: Settings, part: str = "", wait: float | None = None) 
         wait: seconds between two looks, until no batch is left; None to look once.
     """
     lines = []
-    entries = {entry_of(settings, name).alias: entry_of(settings, name) for name in asked(settings, part)}
-    for alias, entry in entries.items():
+    entries = (entry_of(settings, name) for name in asked(settings, part))
+    for alias, entry in {entry.alias: entry for entry in entries}.items():
+        endpoint, folder = endpoint_of(entry), batch_folder(alias)
         with open_store(alias) as store:
-            under_way = submit_now(store, endpoint_of(entry), alias, batch_folder(alias))
-            ended = collect_batches_now(store, endpoint_of(entry), alias, batch_folder(alias), wait)
+            under_way = submit_now(store, endpoint, alias, folder)
+            ended = collect_batches_now(store, endpoint, alias, folder, wait)
         for one in ended:
-            faults = "".join(f", {number} {kind}" for kind, number in sorted((one.faults + one.not_good).items()))
+            faults = _listed(one.faults + one.not_good)
             told = f": {one.reason}" if one.reason else ""
             lines.append(f"{one.name} {one.status}{told}: {one.stored:,} stored, {one.left:,} missing again{faults}")
         lines.append(f"{alias}: {under_way - len(ended)} batches are still with the provider")
@@ -204,9 +206,12 @@ def _collect(part: Part, store: TeacherStore) -> str:
     entry, endpoint = part.entry, endpoint_of(part.entry)
     print(f"asking {entry.alias} ({entry.model}); Ctrl-C stops it and loses nothing")
     report = collect_now(part.asks, part.count, store, endpoint, entry.limits)
-    faults = "".join(f", {number} {kind}" for kind, number in sorted(report.faults.items()))
-    bad = "".join(f", {number} ended by {kind}" for kind, number in sorted(report.not_good.items()))
+    faults, bad = _listed(report.faults), _listed(report.not_good, "ended by ")
     return f"{report}, {report.requests:,} requests{faults}{bad}"
+
+
+def _listed(counted: Counter[str], words: str = "") -> str:
+    return "".join(f", {number} {words}{kind}" for kind, number in sorted(counted.items()))
 
 
 def _agree(cost: float | None, budget: float, yes: bool, ask: Callable[[str], str] | None) -> None:
@@ -224,7 +229,8 @@ def status_text(settings: Settings, part: str = "") -> str:
     data, rows = read_dataset(settings), [("", "wanted", "good", "to ask", "given up")]
     entries: dict[str, TeacherEntry] = {}
     for name in asked(settings, part):
-        entries[entry_of(settings, name).alias] = entry_of(settings, name)
+        entry = entry_of(settings, name)
+        entries[entry.alias] = entry
         try:
             one = part_of(settings, name, data)
         except KardError as error:
@@ -252,7 +258,8 @@ def report_text(settings: Settings) -> str:
     """The quality of the rationales that are there: verdicts, leaks, lengths, repetitions, overlap with test."""
     from .rationale_quality import measure_rationales
 
-    data, one = read_dataset(settings), part_of(settings, "rationale", read_dataset(settings))
+    data = read_dataset(settings)
+    one = part_of(settings, "rationale", data)
     with open_store(one.entry.alias) as store:
         pairs = [(ask, sample) for ask in one.asks for sample in store.tries(ask, one.count)]
         complete = not any(store.missing(ask, one.count) for ask in one.asks)

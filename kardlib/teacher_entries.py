@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from .presets import REPOSITORY, nearest
 from .records import Record, parse_record
 from .teacher_limits import Limits
 from .teacher_records import Sampling
+from .toml_file import read_toml
 
 TEACHERS_FILE = REPOSITORY / "data" / "teachers.toml"
 BUILT_IN = ("scripted", "annotations")
@@ -74,12 +74,7 @@ def teacher_entry(name: str) -> TeacherEntry:
 
 
 def _tables(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KardError(f"{path}: not TOML ({error})") from None
-    except OSError as error:
-        raise KardError(f"{path}: cannot be read ({error.strerror or error})") from None
+    tables = read_toml(path)
     for alias, row in tables.items():
         if not isinstance(row, dict) or alias in BUILT_IN or not _is_name(alias):
             raise KardError(f"{path}: {alias}: an entry begins with [alias], of letters, digits, - and _")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, StrictInt, model_validator
 
-from .announcements import leaks
+from .announcements import leaks, words_of
 from .errors import KardError
 from .presets import REPOSITORY
 from .prompts import LETTERS, parse_answer
@@ -180,7 +180,7 @@ def _user_turn(question: Question, purpose: Purpose, rationale: str | None) -> s
 
 
 def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
+    return " ".join(words_of(text))
 
 
 def split_completion(text: str) -> tuple[str, str]:

@@ -14,12 +14,11 @@ from .teacher_faults import Fault, Refused
 from .teacher_limits import Limits, Pace
 from .teacher_loop import run_in_thread
 from .teacher_outcome import Report, Stop, Stopped
+from .teacher_plan import CHARACTERS_A_TOKEN
 from .teacher_records import Ask, Sample
 from .teacher_store import TeacherStore
 from .teacher_writer import Writer
 
-CHARACTERS_A_TOKEN = 4
-"""Of English prose, about; used for the rate of tokens only, never for what is billed."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
