@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from .filter import Filtered, filter_rationales
 from .keys import WIDTH, Keys, Split
 from .methods import Training, method
 from .pairs import Item, training_pairs
-from .presets import Settings
+from .presets import MINI_SETS, Settings, resolve
 from .prompts import Pair, query_of
 from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
@@ -29,6 +30,18 @@ from .splits import cut
 from .store import SCRATCH, artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
 from .tally import Tally
+
+
+@lru_cache(maxsize=3)  # the cells of a table share their questions, and making a set takes up to a second
+def _generated(dataset: str, world: int, inventory: str, size: str, share: float) -> DataSet:
+    return read_dataset(resolve("mini", dataset=dataset, world=world, inventory=inventory, size=size, share=share))
+
+
+def _copied(data: DataSet) -> DataSet:
+    """The same data set with lists of its own."""
+    return replace(
+        data, train=[*data.train], dev=[*data.dev], test=[*data.test], passages=[*data.passages], notes=[*data.notes]
+    )
 
 
 class Experiment(Keys):
@@ -49,7 +62,11 @@ class Experiment(Keys):
 
     @cached_property
     def data(self) -> DataSet:
-        data = read_dataset(self.settings)
+        s = self.settings
+        if s.dataset in MINI_SETS:
+            data = _copied(_generated(s.dataset, s.world, s.inventory, s.size, s.share))
+        else:
+            data = read_dataset(s)
         if self.settings.k > len(data.passages):
             raise KardError(f"k = {self.settings.k}: the knowledge base has {len(data.passages)} passages only")
         return data

@@ -359,6 +359,15 @@ def test_more_passages_than_there_are_is_one_line(settings: Settings) -> None:
         Experiment(settings.model_copy(update={"k": 10**6})).data  # noqa: B018
 
 
+def test_cells_share_what_was_generated_but_not_each_others_changes(settings: Settings) -> None:
+    one, other = Experiment(settings), Experiment(settings.model_copy(update={"k": 1}))
+    assert one.data.mini is other.data.mini and one.data.train == other.data.train
+    one.data.train.clear()
+    one.data.passages.pop()
+    assert other.data.train and len(other.data.passages) == len(one.data.passages) + 1
+    assert Experiment(settings.model_copy(update={"world": settings.world + 1})).data.mini is not other.data.mini
+
+
 def test_a_query_with_no_known_word_is_one_line(settings: Settings) -> None:
     one = Experiment(settings)
     first = one.data.test[0]
