@@ -68,7 +68,7 @@ def demo(given: dict[str, str], again: bool = False, say: Say = print) -> None:
 
 
 def rebuild(say: Say = print) -> list[Outcome]:
-    """Every table and figure from the raw outputs that ship, without training: notebooks 06 to 13, one a core, then 99."""
+    """Every table and figure from the raw outputs that ship: notebooks 06 to 13, one a core, then 99."""
     say("nothing has been run here; the tables are made of the raw outputs that ship (two minutes, no training)")
     paths = [path for path in all_notebooks() if path.stem >= MAIN_PATH[-1]]
     *plans, report = plan_runs(paths, {"retrain": "false"})
