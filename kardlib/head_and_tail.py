@@ -5,17 +5,24 @@ From outputs that are there already; nothing is trained for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+
+import numpy as np
+from scipy import stats
 
 from .experiment import Experiment
+from .leakage import by_frequency_alone
 from .methods import method
 from .presets import MINI_SETS, Settings
-from .scoring import Score, difference, outcomes
+from .records import Prediction
+from .scoring import RESAMPLES, Score, difference, outcomes
 from .studies import STUDENTS, Cell, cells_of
-from .tables import asked_in_training, seeds_of
+from .tables import ASKED, asked_in_training, seeds_of
 
 SIZES = ("base", "large", "xl")
 """The three sizes of one family of students."""
+HEAD = list(ASKED)[-1]
+"""The group of ``tables.ASKED`` that training asked about most."""
 
 
 def cells_by_student(settings: Settings, methods: Sequence[str]) -> dict[str, list[Cell]]:
@@ -33,14 +40,51 @@ def gaps_by_frequency(experiment: Experiment, first: str, second: str) -> dict[s
     Returns:
         By the group's name; None where no question is in it.
     """
-    runs = {
-        name: [experiment.predictions(name, seed) for seed in seeds_of(method(name), experiment)]
-        for name in (first, second)
-    }
+    runs = {name: _runs(experiment, name) for name in (first, second)}
     gaps: dict[str, Score | None] = {}
     for group, ids in asked_in_training(experiment).items():
-        tables = [
-            outcomes([[p for p in run if p.question_id in ids] for run in runs[name]]) for name in (first, second)
-        ]
-        gaps[group] = difference(*tables) if ids else None
+        gaps[group] = difference(*(_outcomes(runs[name], ids) for name in (first, second))) if ids else None
     return gaps
+
+
+def head_above_frequent(experiment: Experiment, name: str) -> Score | None:
+    """Accuracy of a method in the head, less that of the answer most often seen in training; None without a head."""
+    ids = asked_in_training(experiment)[HEAD]
+    if not ids:
+        return None
+    asked = sorted((q for q in experiment.data.test if q.id in ids), key=lambda q: q.id)
+    unread = [[by_frequency_alone(experiment.data.train, [q]) / 100 for q in asked]]
+    return difference(_outcomes(_runs(experiment, name), ids), np.array(unread))
+
+
+def gain_beyond_head(experiment: Experiment, first: str, second: str) -> dict[str, Score]:
+    """How much more first gains over second in each rarer group than in the head, in points.
+
+    The groups have different questions, so their bootstrap intervals are of two independent samples.
+    """
+    runs = {name: _runs(experiment, name) for name in (first, second)}
+    groups = {group: ids for group, ids in asked_in_training(experiment).items() if ids}
+    gain = {
+        group: (_outcomes(runs[first], ids) - _outcomes(runs[second], ids)).mean(axis=0)
+        for group, ids in groups.items()
+    }
+    head = gain.pop(HEAD, None)
+    return {} if head is None else {group: _apart(rare, head) for group, rare in gain.items()}
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> Score:
+    """Difference of two means over different questions, with its interval, in percent."""
+    drawn = stats.bootstrap(
+        (one, other), lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        n_resamples=RESAMPLES, method="percentile", batch=100, rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    value = 100 * float(one.mean() - other.mean())
+    return Score(value, None, [value], [100 * float(drawn.low), 100 * float(drawn.high)], len(one) + len(other))
+
+
+def _runs(experiment: Experiment, name: str) -> list[list[Prediction]]:
+    return [experiment.predictions(name, seed) for seed in seeds_of(method(name), experiment)]
+
+
+def _outcomes(runs: Sequence[Sequence[Prediction]], ids: Container[str]) -> np.ndarray:
+    return outcomes([[p for p in run if p.question_id in ids] for run in runs])

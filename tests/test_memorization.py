@@ -21,7 +21,8 @@ from scipy import stats
 from kardlib import sliders
 from kardlib.errors import KardError
 from kardlib.figures import Curve, compact, panels
-from kardlib.head_and_tail import cells_by_student, gaps_by_frequency
+from kardlib.head_and_tail import HEAD, cells_by_student, gain_beyond_head, gaps_by_frequency, head_above_frequent
+from kardlib.leakage import by_frequency_alone
 from kardlib.memorization import (
     LEARNERS,
     MOST_SYMBOLS,
@@ -401,3 +402,13 @@ def test_gaps_are_of_the_questions_of_each_group(mini: MiniSet) -> None:
         shares = {name: np.mean([right[name, seed][inside].mean() for seed in seeds]) for name in (first, second)}
         assert gaps[group].value == pytest.approx(100 * (shares[first] - shares[second]))
         assert gaps[group].n == inside.sum()
+    one.data.train *= 6  # now every topic that training asks about is in the head
+    gaps = gaps_by_frequency(one, first, second)
+    assert list(beyond := gain_beyond_head(one, first, second)) == ["never"]
+    for group, more in beyond.items():
+        assert more.value == pytest.approx(gaps[group].value - gaps[HEAD].value)
+        assert more.ci95[0] < more.value < more.ci95[1] and more.n == gaps[group].n + gaps[HEAD].n
+    head = [question for question in test if question.id in asked_in_training(one)[HEAD]]
+    known = [np.mean([right[second, seed][i] for seed in seeds]) for i, q in enumerate(test) if q in head]
+    above = head_above_frequent(one, second)
+    assert above.value == pytest.approx(100 * np.mean(known) - by_frequency_alone(one.data.train, head))
