@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .errors import KardError
 from .mini import MiniSet
+from .passage_source import PassageSource
 from .records import Passage, Question, Rationale
 
 
@@ -33,7 +34,7 @@ class DataSet:
     dev: list[Question]
     test: list[Question]
     test_split: str
-    passages: list[Passage]
+    passages: list[Passage] | PassageSource
     annotations: dict[str, Rationale] = field(default_factory=dict)
     mini: MiniSet | None = None
     notes: list[str] = field(default_factory=list)
@@ -49,5 +50,6 @@ class DataSet:
             if item.id in seen:
                 raise KardError(f"{self.name}: question id {item.id} occurs twice")
             seen.add(item.id)
-        if len({p.id for p in self.passages}) < len(self.passages):
+        # those of an index were checked when it was built, and may be millions
+        if isinstance(self.passages, list) and len({p.id for p in self.passages}) < len(self.passages):
             raise KardError(f"{self.name}: a passage id occurs twice")

@@ -6,42 +6,37 @@ A change remakes what depends on it and nothing else; see :mod:`kardlib.keys`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .bm25 import BM25
-from .candidates import Candidates, question_candidates, rationale_candidates, released_pool, training_pool
+from .bm25 import BM25, Searcher
+from .candidates import (
+    Candidates,
+    question_candidates,
+    rationale_candidates,
+    rationale_key,
+    released_pool,
+    training_pool,
+)
 from .dataset import DataSet
 from .endpoint_teacher import filtered_by_teacher, is_endpoint, teacher_of
 from .errors import KardError
+from .experiment_data import data_of
 from .filter import Filtered, filter_rationales
+from .indexed_search import IndexedSearch
 from .keys import WIDTH, Keys, Split
 from .methods import Training, method
 from .pairs import Item, training_pairs
-from .presets import MINI_SETS, Settings, resolve
+from .presets import Settings
 from .prompts import Pair, query_of
-from .readers import read_dataset
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
 from .shipped import KINDS, Ranked, first_passages, read_set
 from .splits import cut
 from .store import SCRATCH, artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
 from .tally import Tally
-
-
-@lru_cache(maxsize=3)  # the cells of a table share their questions, and making a set takes up to a second
-def _generated(dataset: str, world: int, inventory: str, size: str, share: float) -> DataSet:
-    return read_dataset(resolve("mini", dataset=dataset, world=world, inventory=inventory, size=size, share=share))
-
-
-def _copied(data: DataSet) -> DataSet:
-    """The same data set with lists of its own."""
-    return replace(
-        data, train=[*data.train], dev=[*data.dev], test=[*data.test], passages=[*data.passages], notes=[*data.notes]
-    )
 
 
 class Experiment(Keys):
@@ -62,23 +57,29 @@ class Experiment(Keys):
 
     @cached_property
     def data(self) -> DataSet:
-        s = self.settings
-        if s.dataset in MINI_SETS:
-            data = _copied(_generated(s.dataset, s.world, s.inventory, s.size, s.share))
-        else:
-            data = read_dataset(s)
+        data = data_of(self.settings, self._indexed.base if self.settings.index else None)
         if self.settings.k > len(data.passages):
             raise KardError(f"k = {self.settings.k}: the knowledge base has {len(data.passages)} passages only")
         return data
 
     @cached_property
-    def search(self) -> BM25:
-        return BM25(self.data.passages)
+    def search(self) -> Searcher:
+        return self._indexed if self.settings.index else BM25(self.data.passages)
 
     @cached_property
-    def texts(self) -> dict[str, str]:
+    def _indexed(self) -> IndexedSearch:
+        return IndexedSearch(self.settings.index)
+
+    def _know(self, questions: Iterable[Question], told: Iterable[Rationale]) -> None:
+        """Let an index search for many queries at once; it keeps what it finds. In memory there is nothing to gain."""
+        if self.settings.index:
+            found = {q.id: query_of(q) for q in questions} | {rationale_key(r): r.text for r in told}
+            self._indexed.know(found)
+
+    @cached_property
+    def texts(self) -> Mapping[str, str]:
         """Passage texts by id."""
-        return {passage.id: passage.text for passage in self.data.passages}
+        return self.search.texts if self.settings.index else {p.id: p.text for p in self.data.passages}
 
     def questions(self, split: Split) -> list[Question]:
         if split == "seen":
@@ -139,6 +140,7 @@ class Experiment(Keys):
             by_id = {q.id: q for q in self.data.train}
             kappas = self.settings.kappa1, self.settings.kappa2
             kept = self.kept_rationales()
+            self._know(self.data.train, kept)
             unite = released_pool if self.settings.pool_as_released else training_pool
             pools = (unite(self.search, by_id[r.question_id], r, *kappas) for r in kept)
             write_jsonl(folder / "pools.jsonl", (self._found("rationale", pool) for pool in pools))
@@ -152,6 +154,7 @@ class Experiment(Keys):
             KardError: not one word of a question is in the knowledge base.
         """
         width = width or self.settings.kappa_star
+        self._know(self.questions(split), ())
         found = (question_candidates(self.search, q, width) for q in self.questions(split))
         return {candidates.key: self._found("question", candidates) for candidates in found}
 
@@ -163,6 +166,7 @@ class Experiment(Keys):
     def truth(self, split: Split = "test") -> dict[str, tuple[str, ...]]:
         """Top 3 of BM25(teacher's rationale) of each question: what hits@k counts as right."""
         told = self.test_rationale()
+        self._know((), told.values())
         found = {q.id: rationale_candidates(self.search, told[q.id], 3) for q in self.questions(split)}
         return {i: self._found("rationale", candidates).passages for i, candidates in found.items()}
 

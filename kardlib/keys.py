@@ -14,7 +14,7 @@ from typing import Any, Literal
 from .endpoint_teacher import is_endpoint, replies_digest, samples_digest
 from .methods import TRAININGS, method, training_name
 from .presets import SPLIT_SIZES, Settings, runs_root
-from .runs import input_hashes, model_folder
+from .runs import index_hash, input_hashes, model_folder
 from .shipped import data_hash, set_file, ships
 from .sources import code
 from .store import artefact_folder, fingerprint, hash_file
@@ -27,6 +27,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "pools": ("candidates",),
     "reranker": ("reranker",),
     "reranked": ("reranker", "candidates"),
+    "untrained": ("reranker", "candidates"),
     "adapted": ("dapt",),
     "student": ("student", "pairs"),
     "retriever": ("dense_retriever",),
@@ -45,6 +46,10 @@ _RERANKER = (
 _ADAPTED = ("student", "dapt", "dapt_lr", "dapt_epochs", "student_batch", "source_tokens")
 _RETRIEVER = ("encoder", "retriever_warmup_lr", "retriever_warmup_epochs", "retriever_warmup_batch")
 _STUDENT = ("student", "student_lr", "student_epochs", "student_batch", "source_tokens", "target_tokens")
+
+
+_UNSEARCHED = ("rationales", "verdicts")
+"""Steps that search for nothing: another index leaves them as they are."""
 
 
 def model_hash(folder: Path) -> str:
@@ -88,6 +93,8 @@ class Keys:
         values = self.settings.model_dump(mode="json") | {"sizes": SPLIT_SIZES[self.settings.size]}
         key = {"step": step, **({"code": code(_CODE[step])} if self.coded else {}), **extra}
         key |= {name: values[name] for name in fields}
+        if self.settings.index and step not in _UNSEARCHED:
+            key["index"] = index_hash(self.settings.index)
         for name in ("student", "encoder", "reader"):
             folder = model_folder(key[name]) if name in key else None
             if folder is not None:
@@ -149,6 +156,10 @@ class Keys:
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:
         extra = {"seed": seed, "split": split, "after": fingerprint(self.key("reranker", seed=seed))}
         return self._key("reranked", width=max(WIDTH, self.settings.kappa_star), **extra)
+
+    def _key_untrained(self) -> dict[str, Any]:
+        width = max(WIDTH, self.settings.kappa_star)
+        return self._key("untrained", (*_DATA, "encoder", "reranker_form"), width=width, inputs=self._inputs)
 
     def _key_rankings(self, seed: int, split: Split = "test") -> dict[str, Any]:
         extra = {"seed": seed, "split": split, "ranked": fingerprint(self.key("reranked", seed=seed, split=split))}

@@ -49,6 +49,7 @@ class Settings(BaseModel):
         reranker_loss, reranker_frozen_passages, pool_as_released, prompt_as_released: where the authors' released code
             departs from the paper, see :mod:`kardlib.as_released`; as in the paper by default.
         world: seed of the mini world; ``inventory`` tells which names it draws on.
+        index: folder that ``kard index build`` has made; its passages are the knowledge base in place of the set's own.
         retrain: make anew what ships with the kit, instead of loading it. No number depends on it.
     """
 
@@ -58,6 +59,7 @@ class Settings(BaseModel):
     dataset: DatasetName
     size: Literal["full", "smoke"] = "full"
     data_dir: str = ""
+    index: str = ""
     student: str
     encoder: str
     reader: str
@@ -117,7 +119,8 @@ class Settings(BaseModel):
         """What is not as the preset has it, of all that numbers depend on, data folder and seeds aside."""
         usual = Settings(preset=self.preset, **usual_values(self.preset, self.dataset))
         names = set(type(self).model_fields) - {"preset", "dataset", "data_dir", "dapt_text", "seeds", "retrain"}
-        return {n: getattr(self, n) for n in sorted(names) if getattr(self, n) != getattr(usual, n)}
+        changed = {n: getattr(self, n) for n in sorted(names) if getattr(self, n) != getattr(usual, n)}
+        return changed | ({"index": Path(self.index).name} if self.index else {})
 
 
 _MINI: dict[str, Any] = dict(
@@ -175,7 +178,7 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
     usual = usual_values(preset, given.get("dataset", PRESETS[preset]["dataset"]))
     if not given.get("data_dir") and usual["dataset"] not in MINI_SETS:
         given["data_dir"] = os.environ.get("KARD_DATA", "")
-    for folder in ("data_dir", "dapt_text"):
+    for folder in ("data_dir", "dapt_text", "index"):
         if given.get(folder):  # a notebook's kernel may run in another folder
             given[folder] = str(Path(given[folder]).expanduser().resolve())
     if "teacher" in given:

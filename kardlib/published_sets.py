@@ -174,7 +174,15 @@ def _strategyqa_question(row: dict[str, Any], where: str, seen: Seen) -> Questio
     answer = present(row, "answer", where)
     if not isinstance(answer, bool):
         raise KardError(f"{where}: field answer: true or false was expected, not {answer!r}")
-    return make_question(identifier, text_field(row, "question", where), ("yes", "no"), 0 if answer else 1, where)
+    question = make_question(identifier, text_field(row, "question", where), ("yes", "no"), 0 if answer else 1, where)
+    return question.model_copy(update={"meta": {"evidence": sorted(_evidence(row.get("evidence", [])))}})
+
+
+def _evidence(annotated: Any) -> set[str]:
+    """Ids of the paragraphs that any annotator named, wherever they stand in the nested lists of steps."""
+    if isinstance(annotated, str):
+        return set() if annotated in ("no_evidence", "operation") else {annotated}
+    return set().union(*map(_evidence, annotated)) if isinstance(annotated, list) else set()
 
 
 def _strategyqa_passages(path: Path) -> list[Passage]:

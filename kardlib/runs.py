@@ -189,7 +189,22 @@ def input_hashes(settings: Settings) -> dict[str, str]:
             hashes[f"{role} {folder.name}"] = hash_file(folder)
     for folder in data_folders(settings):
         hashes[f"data {folder.name}"] = hash_file(folder)
+    if settings.index:
+        hashes[f"index {Path(settings.index).name}"] = index_hash(settings.index)
     return hashes
+
+
+def index_hash(folder: str) -> str:
+    """Hash of what an index and its passages say about themselves; both are checked against it when they are opened.
+
+    Raises:
+        KardError: the folder holds no index.
+    """
+    manifests = [Path(folder) / part / "manifest.json" for part in ("passages", "index")]
+    for manifest in manifests:
+        if not manifest.is_file():
+            raise KardError(f"index {folder}: no {manifest.parent.name}/manifest.json; kard index build makes it")
+    return fingerprint([manifest.read_text(encoding="utf-8") for manifest in manifests])
 
 
 def model_folder(name: str) -> Path | None:

@@ -1,0 +1,50 @@
+"""The search of an experiment whose knowledge base has an index: a folder that ``kard index build`` has made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from .candidate_store import CandidateStore
+from .index import Index
+from .index_command import CANDIDATES, INDEX, PASSAGES
+from .index_key import index_key
+from .knowledge_base import KnowledgeBase
+from .stored_candidates import StoredSearcher
+
+
+class Texts(Mapping[str, str]):
+    """Passage texts by id, read from disk one by one."""
+
+    def __init__(self, base: KnowledgeBase) -> None:
+        self._base = base
+
+    def __getitem__(self, identifier: str) -> str:
+        return self._base[self._base.place(identifier)].text
+
+    def __iter__(self) -> Iterator[str]:
+        return (passage.id for passage in self._base)
+
+    def __len__(self) -> int:
+        return len(self._base)
+
+
+class IndexedSearch(StoredSearcher):
+    """What was searched for before is looked up; the rest is searched for.
+
+    Args:
+        folder: with ``passages`` and ``index``; ``candidates`` are added to it.
+
+    Raises:
+        KardError: the folder is not whole, or its index does not belong to its passages.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.base = KnowledgeBase.open(Path(folder) / PASSAGES)
+        index = Index.open(Path(folder) / INDEX, self.base)
+        super().__init__(CandidateStore(Path(folder) / CANDIDATES, index_key(index.manifest)), index, live=True)
+        self.texts = Texts(self.base)
+
+    def know(self, queries: Mapping[str, str]) -> None:
+        """Search for many queries (key to text) at once and keep what is found; those that are stored cost nothing."""
+        self._store.add_missing(queries, self._index, progress=True)

@@ -1,0 +1,117 @@
+"""hits@k of everything that ranks passages for a question, against two ideas of a right passage.
+
+The paper's truth is what the teacher's rationale finds (Fig. 4c). It cannot judge a search with that rationale, which
+is right by construction, so there is a second one that owes nothing to BM25: passages that are known to be needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .candidates import Candidates, rationale_candidates
+from .experiment import Experiment
+from .keys import WIDTH
+from .prompts import query_of
+from .records import read_jsonl, write_jsonl
+from .runs import ResultRow
+from .scoring import Score, difference, hits, score
+from .store import artefact
+from .tables import HITS
+
+Ranking = Mapping[str, tuple[str, ...]]
+"""Passage ids, best first, by question id."""
+BY_QUESTION, UNTRAINED, TRAINED, SILVER = "BM25", "Reranker, untrained", "Reranker", "BM25(rationale), oracle"
+FOUND, NEEDED = "found by the rationale", "known to be needed"
+
+
+def untrained(experiment: Experiment) -> dict[str, Candidates]:
+    """The kappa* candidates of each test question in the order of the encoder as it is before Eq. 3."""
+
+    def make(folder: Path) -> None:
+        from .reranker import load_reranker
+
+        s, found = experiment.settings, experiment.candidates(width=max(WIDTH, experiment.settings.kappa_star))
+        model = load_reranker(s.encoder, s.reranker_form)
+        queries = [query_of(q) for q in experiment.questions("test")]
+        write_jsonl(folder / "reranked.jsonl", model.rank(queries, list(found.values()), experiment.texts))
+
+    folder = artefact(experiment.root, "untrained", experiment.key("untrained"), make)
+    few = experiment.candidates()
+    return {c.key: c.among(few[c.key].passages) for c in read_jsonl(folder / "reranked.jsonl", Candidates)}
+
+
+def rankings(experiment: Experiment) -> dict[str, list[Ranking]]:
+    """By the ranker's name: one ranking, or one a seed where something was trained."""
+    told, most = experiment.test_rationale(), max(HITS)
+    silver = (rationale_candidates(experiment.search, told[q.id], most) for q in experiment.data.test)
+    found = {
+        BY_QUESTION: [experiment.candidates()],
+        UNTRAINED: [untrained(experiment)],
+        TRAINED: [experiment.reranked(seed) for seed in experiment.settings.seeds],
+        SILVER: [{q.id: c for q, c in zip(experiment.data.test, silver, strict=True)}],
+    }
+    return {name: [{i: c.passages for i, c in run.items()} for run in runs] for name, runs in found.items()}
+
+
+def truths(experiment: Experiment) -> dict[str, Ranking]:
+    """Right passages by question id: what the test rationale finds, and what is known to be needed.
+
+    On a mini set the latter are all passages that state a needed fact; on StrategyQA its annotators' paragraphs. Where
+    nobody knows, and for questions of which nothing is known, there is no entry.
+    """
+    mini, test = experiment.data.mini, experiment.data.test
+    if mini is not None:
+        needed = {q.id: tuple(i for i, facts in mini.facts.items() if facts & mini.needed(q)) for q in test}
+    else:
+        needed = {q.id: tuple(q.meta["evidence"]) for q in test if q.meta.get("evidence")}
+    return {FOUND: experiment.truth()} | ({NEEDED: needed} if needed else {})
+
+
+def hits_tables(experiment: Experiment, k: int) -> dict[tuple[str, str], np.ndarray]:
+    """hits@k of every question, shape ``(seeds, questions)``, by (truth, ranker)."""
+    ranked = rankings(experiment)
+    return {
+        (about, name): hits(runs, truth, k)
+        for about, truth in truths(experiment).items()
+        for name, runs in ranked.items()
+    }
+
+
+def retrieval_rows(experiment: Experiment) -> list[ResultRow]:
+    """One row for each truth, k and ranker, table ``retrieval``."""
+    return [
+        _row(experiment, name, f"hits@{k}, {about}", score(table))
+        for k in HITS
+        for (about, name), table in hits_tables(experiment, k).items()
+    ]
+
+
+def gains(experiment: Experiment, k: int) -> dict[tuple[str, str, str], Score]:
+    """Paired differences in hits@k, in points, by (truth, first, second): each ranker against the one before it."""
+    tables = hits_tables(experiment, k)
+    steps = ((UNTRAINED, BY_QUESTION), (TRAINED, BY_QUESTION), (TRAINED, UNTRAINED), (SILVER, TRAINED))
+    abouts = dict.fromkeys(about for about, _ in tables)
+    return {(about, *step): difference(*(tables[about, name] for name in step)) for about in abouts for step in steps}
+
+
+def _row(experiment: Experiment, name: str, metric: str, value: Score) -> ResultRow:
+    settings = experiment.settings
+    return ResultRow(
+        table="retrieval",
+        dataset=experiment.data.name,
+        paper_dataset=experiment.data.paper_name or None,
+        split=experiment.data.test_split,
+        paper_student="-",
+        method=name,
+        metric=metric,
+        settings=settings.changed() | {"kappa_star": settings.kappa_star},
+        value=value.value,
+        sd=value.sd,
+        seeds=value.seeds,
+        ci95=(value.ci95[0], value.ci95[1]),
+        n=value.n,
+        oracle=name == SILVER,
+    )
