@@ -21,12 +21,12 @@ from .analysis import Analysis
 from .bm25 import Hit
 from .errors import KardError
 from .index_manifest import Manifest, check_files, check_settings, check_source, read_manifest
-from .index_shard import Columns, open_columns
+from .index_shard import Columns, cut, open_columns
 from .index_vocabulary import Vocabulary
 from .passage_source import PassageSource
 
 Backend = Literal["auto", "numba", "numpy"]
-_WORDS_KEPT = 100_000
+_PIECES_KEPT = 100_000
 _AT_ONCE = 256
 
 
@@ -46,7 +46,8 @@ class Index:
         self._vocabulary, self._shards = vocabulary, shards
         self._firsts = np.array([shard.first for shard in manifest.shards], dtype=np.int64)
         self._kernel = _kernel(kernel)
-        self._numbers: dict[str, int] = {}
+        self._pieces, self._terms_of = cut(manifest.analysis)
+        self._numbers: dict[str, tuple[int, ...]] = {}
 
     @classmethod
     def open(
@@ -165,15 +166,14 @@ class Index:
     def _terms(self, query: str) -> np.ndarray:
         """Numbers of the query's terms that some passage has, in order, int32."""
         known, numbers = self._numbers, []
-        for word in self.analysis.words(query):
-            number = known.get(word)
-            if number is None:
-                term = self.analysis.term(word)
-                if len(known) >= _WORDS_KEPT:
+        for piece in self._pieces(query):
+            held = known.get(piece)
+            if held is None:
+                if len(known) >= _PIECES_KEPT:
                     known.clear()
-                number = known[word] = -1 if term is None else self._vocabulary.number(term)
-            if number >= 0:
-                numbers.append(number)
+                found = map(self._vocabulary.number, self._terms_of(piece))
+                held = known[piece] = tuple(number for number in found if number >= 0)
+            numbers += held
         return np.array(numbers, dtype=np.int32)
 
 

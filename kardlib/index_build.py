@@ -127,7 +127,8 @@ def _count(
         bar.update(shard.count)
     if not number:
         raise KardError("the knowledge base has not one word to be found by")
-    return shards, dict(number), frequencies
+    number.default_factory = None
+    return shards, number, frequencies
 
 
 def _counted(

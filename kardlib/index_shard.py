@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,25 +50,51 @@ class Counted(NamedTuple):
     lengths: np.ndarray
 
 
+def cut(analysis: Analysis) -> tuple[Callable[[str], list[str]], Callable[[str], tuple[str, ...]]]:
+    """How a text becomes pieces, and a piece terms; whoever remembers the second analyses a distinct piece once."""
+    if hasattr(analysis, "pieces"):
+        return analysis.pieces, analysis.terms_of
+
+    def terms_of(word: str) -> tuple[str, ...]:
+        term = analysis.term(word)
+        return () if term is None else (term,)
+
+    return analysis.words, terms_of
+
+
 def count_terms(texts: Iterable[str], analysis: Analysis) -> Counted:
     """Count the terms of passages.
 
-    Words become numbers as they are cut; the stemmer sees each distinct word once.
+    Pieces of text become numbers as they are cut; each distinct piece is analysed once.
     """
+    pieces, terms_of = cut(analysis)
     number: defaultdict[str, int] = defaultdict(itertools.count().__next__)
-    words, ends = array("i"), array("q", [0])
+    flat, ends = array("i"), array("q", [0])
     for text in texts:
-        words.extend(map(number.__getitem__, analysis.words(text)))
-        ends.append(len(words))
-    found = [analysis.term(word) for word in number]
-    terms = sorted({term for term in found if term is not None})
+        flat.extend(map(number.__getitem__, pieces(text)))
+        ends.append(len(flat))
+    found = [terms_of(piece) for piece in number]
+    del number
+    terms = sorted(set(itertools.chain.from_iterable(found)))
     place = {term: i for i, term in enumerate(terms)}
-    term_of = np.array([-1 if term is None else place[term] for term in found], dtype=np.int32)
-    del number, found, place
-    term = term_of[np.frombuffer(words, dtype=np.int32)] if len(words) else np.zeros(0, np.int32)
+    counts = np.array([len(held) for held in found], dtype=np.int32)
+    term_of = np.array([place[term] for held in found for term in held], dtype=np.int32)
+    del found, place
     passage = np.repeat(np.arange(len(ends) - 1, dtype=np.int32), np.diff(np.frombuffer(ends, dtype=np.int64)))
-    held = term >= 0
-    return _columns(terms, term[held], passage[held], len(ends) - 1)
+    piece = np.frombuffer(flat, dtype=np.int32) if len(flat) else np.zeros(0, np.int32)
+    return _columns(terms, *_terms_of_pieces(piece, passage, counts, term_of), len(ends) - 1)
+
+
+def _terms_of_pieces(
+    piece: np.ndarray, passage: np.ndarray, counts: np.ndarray, term_of: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Term and passage of every term in the text: those of piece p are the next ``counts[p]`` in ``term_of``."""
+    held = counts[piece]
+    first = np.cumsum(counts, dtype=np.int32) - counts
+    # The n-th term of the text is where its piece's terms start, plus n, less the terms of the text before that piece.
+    where = np.repeat(first[piece] - (np.cumsum(held, dtype=np.int32) - held), held)
+    where += np.arange(len(where), dtype=np.int32)
+    return term_of[where], np.repeat(passage, held)
 
 
 def _columns(terms: list[str], term: np.ndarray, passage: np.ndarray, passages: int) -> Counted:
