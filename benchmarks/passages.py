@@ -104,5 +104,5 @@ class Absent:
 
 def _freshened(text: str, turn: int, at: int) -> str:
     words = text.split(" ")
-    words[at % 10 :: 10] = [f"{word}{turn}" for word in words[at % 10 :: 10]]
+    words[at % 10 :: 10] = [f"r{turn}{word}" for word in words[at % 10 :: 10]]
     return " ".join(words)

@@ -61,6 +61,14 @@ def _add(
 
 
 @njit(nogil=True, cache=True)
+def _offer(total: np.ndarray, start: int, end: int, first: int, scores: np.ndarray, places: np.ndarray) -> None:
+    for i in range(start, end):
+        if total[i] > scores[0]:
+            scores[0], places[0] = total[i], first + i
+            _sink(scores, places, len(scores), 0)
+
+
+@njit(nogil=True, cache=True)
 def _keep(total: np.ndarray, first: int, scores: np.ndarray, places: np.ndarray, held: int) -> int:
     """Put a shard's scores into the heap and clear them; later places never displace equal scores.
 
@@ -75,16 +83,16 @@ def _keep(total: np.ndarray, first: int, scores: np.ndarray, places: np.ndarray,
         if held == k:
             for at in range(k // 2 - 1, -1, -1):
                 _sink(scores, places, k, at)
-    for block in range(start, len(total), _BLOCK):
-        end = min(block + _BLOCK, len(total))
-        worst, better = scores[0], 0
-        for i in range(block, end):
-            better |= total[i] > worst
+    whole = len(total) // _BLOCK
+    # Rows of a constant length and a 32-bit flag are what the compiler turns into vector comparisons.
+    rows = total[: whole * _BLOCK].reshape(-1, _BLOCK)
+    for row in range(start // _BLOCK, whole):
+        worst, better = scores[0], np.int32(0)
+        for i in range(_BLOCK):
+            better |= np.int32(rows[row, i] > worst)
         if better:
-            for i in range(block, end):
-                if total[i] > scores[0]:
-                    scores[0], places[0] = total[i], first + i
-                    _sink(scores, places, k, 0)
+            _offer(total, max(start, row * _BLOCK), (row + 1) * _BLOCK, first, scores, places)
+    _offer(total, max(start, whole * _BLOCK), len(total), first, scores, places)
     total[:] = 0
     return held
 
