@@ -6,7 +6,6 @@ so one shard or many, mapped or in memory, numba or numpy, one thread or several
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,8 @@ from .passage_source import PassageSource
 
 Backend = Literal["auto", "numba", "numpy"]
 _PIECES_KEPT = 100_000
-_AT_ONCE = 256
+# A part of the queries goes through the index once, so an index larger than memory is read once a part.
+_AT_ONCE = 4096
 
 
 class Index:
@@ -39,13 +39,17 @@ class Index:
     """
 
     def __init__(
-        self, manifest: Manifest, source: PassageSource, vocabulary: Vocabulary, shards: Sequence[Columns], kernel: str
+        self,
+        manifest: Manifest,
+        source: PassageSource,
+        vocabulary: Vocabulary,
+        shards: Sequence[Columns],
+        kernel: ModuleType,
     ) -> None:
         self.manifest, self.passages = manifest, source
-        self.backend = kernel
         self._vocabulary, self._shards = vocabulary, shards
         self._firsts = np.array([shard.first for shard in manifest.shards], dtype=np.int64)
-        self._kernel = _kernel(kernel)
+        self._kernel = kernel
         self._pieces, self._terms_of = cut(manifest.analysis)
         self._numbers: dict[str, tuple[int, ...]] = {}
 
@@ -81,7 +85,7 @@ class Index:
         check_source(folder, manifest, source)
         check_files(folder, manifest)
         shards = [open_columns(folder / one.file.name, one.terms, one.postings, mapped) for one in manifest.shards]
-        return cls(manifest, source, Vocabulary(folder, mapped), shards, _backend(backend))
+        return cls(manifest, source, Vocabulary(folder, mapped), shards, _kernel(backend))
 
     @property
     def analysis(self) -> Analysis:
@@ -109,7 +113,7 @@ class Index:
             threads: searching at once; None means all cores. With numpy more than one gain little.
         """
         k, threads = _checked(k), threads or os.cpu_count() or 1
-        # A few parts a thread, so that none waits long for the last; each part passes through all shards once.
+        # A few parts a thread, so that none waits long for the last.
         size = max(1, min(_AT_ONCE, -(-len(queries) // (4 * threads))))
         parts = [queries[start : start + size] for start in range(0, len(queries), size)]
         if threads == 1 or len(parts) < 2:
@@ -183,16 +187,15 @@ def _checked(k: int) -> int:
     return k
 
 
-def _backend(asked: Backend) -> str:
-    present = importlib.util.find_spec("numba") is not None
-    if asked == "numba" and not present:
-        raise KardError("backend = numba: it is not installed (pip install numba); numpy gives the same, more slowly")
-    return "numba" if present and asked != "numpy" else "numpy"
-
-
-def _kernel(name: str) -> ModuleType:
-    if name == "numpy":
+def _kernel(backend: Backend) -> ModuleType:
+    if backend == "numpy":
         return index_numpy
-    from . import index_numba
-
+    try:
+        from . import index_numba
+    except ImportError as error:  # also a numba that does not go with this numpy
+        if backend == "numba":
+            raise KardError(
+                f"backend = numba: it cannot be used ({error}); numpy gives the same, more slowly"
+            ) from None
+        return index_numpy
     return index_numba

@@ -37,7 +37,7 @@ from .index_shard import count_terms, idf, open_columns, weigh, write_columns
 from .index_vocabulary import OFFSETS, TERMS, write_vocabulary
 from .passage_source import PassageSource
 
-SHARD_PASSAGES = 1 << 16
+SHARD_PASSAGES, _SHARDS = 1 << 15, 512
 FEW = 20_000
 _LENGTHS, _NUMBERS, _IDF = "lengths.{}.npy", "numbers.{}.npy", "idf.npy"
 
@@ -60,7 +60,7 @@ def build_index(
     k1: float = K1,
     b: float = B,
     lengths: str = "exact",
-    shard_passages: int = SHARD_PASSAGES,
+    shard_passages: int | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Manifest:
@@ -70,7 +70,8 @@ def build_index(
         source: passages, sorted by id; read once, in order.
         folder: where the index goes; a process killed on the way leaves what was there.
         lengths: how |d| enters the scores, see ``LENGTHS``.
-        shard_passages: passages in a shard; memory grows with it, about 4 KB a passage and worker at 100 words.
+        shard_passages: passages in a shard; memory grows with it, some 5 KB a passage and worker at 100 words. None
+            means :func:`usual_shard`.
         workers: processes; None means one for every core, or none besides this one for a small source.
         progress: show a bar.
 
@@ -82,6 +83,7 @@ def build_index(
     length_of(lengths)
     if not len(source):
         raise KardError("the knowledge base is empty")
+    shard_passages = usual_shard(len(source)) if shard_passages is None else shard_passages
     if shard_passages < 1 or not k1 >= 0 or not 0 <= b <= 1:
         raise KardError(
             f"k1 = {k1}, b = {b}, shard_passages = {shard_passages}: 0 or more, 0 to 1, 1 or more are meant"
@@ -109,6 +111,11 @@ def build_index(
             name.unlink()
         write(scratch, manifest)
     return manifest
+
+
+def usual_shard(passages: int) -> int:
+    """Passages of a shard: 32,768, whose scores fit a processor's cache, or more so that 512 files are enough."""
+    return max(SHARD_PASSAGES, -(-passages // _SHARDS))
 
 
 def _count(

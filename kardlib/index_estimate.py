@@ -15,14 +15,14 @@ import numpy as np
 
 from .analysis import PLAIN, Analysis
 from .errors import KardError
-from .index_build import FEW, SHARD_PASSAGES
+from .index_build import FEW, usual_shard
 from .index_shard import count_terms
 from .passage_source import PassageSource
 
 _SAMPLE = 2000
 _INTERPRETER_MB = 90
 _DICT_BYTES = 170
-_COPIES = 6
+_COPIES = 7
 
 
 class Estimate(NamedTuple):
@@ -60,7 +60,7 @@ def _time(seconds: float) -> str:
 def estimate_index(
     source: PassageSource,
     analysis: Analysis = PLAIN,
-    shard_passages: int = SHARD_PASSAGES,
+    shard_passages: int | None = None,
     workers: int | None = None,
     sample: int = _SAMPLE,
 ) -> Estimate:
@@ -75,6 +75,7 @@ def estimate_index(
     if not len(source):
         raise KardError("the knowledge base is empty")
     passages = len(source)
+    shard_passages = shard_passages or usual_shard(passages)
     workers = workers if workers is not None else (os.cpu_count() or 1) if passages > FEW else 0
     start = time.perf_counter()
     texts = [source[int(place)].text for place in np.linspace(0, passages - 1, min(sample, passages))]

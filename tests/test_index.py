@@ -75,6 +75,7 @@ def test_all_ways_to_search_agree(tmp_path: Path) -> None:
                 ):
                     assert np.array_equal(places, right) and np.array_equal(scores, best)
             hits = index.search(asked[0], 25)
+            assert index.search_many([], 25) == []
             assert hits == [Hit(int(p), float(s)) for p, s in zip(*expected[0], strict=True)]
 
 
