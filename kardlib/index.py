@@ -192,7 +192,7 @@ def _kernel(backend: Backend) -> ModuleType:
         return index_numpy
     try:
         from . import index_numba
-    except ImportError as error:  # also a numba that does not go with this numpy
+    except (ImportError, RuntimeError) as error:  # also a numba that does not go with this numpy, or has no cache
         if backend == "numba":
             raise KardError(
                 f"backend = numba: it cannot be used ({error}); numpy gives the same, more slowly"
