@@ -27,7 +27,7 @@ from .passage_source import PassageSource
 Backend = Literal["auto", "numba", "numpy"]
 _PIECES_KEPT = 100_000
 # A part of the queries goes through the index once, so an index larger than memory is read once a part.
-_AT_ONCE = 4096
+_AT_ONCE = 2048
 
 
 class Index:
@@ -157,13 +157,13 @@ class Index:
     def _search(self, queries: Sequence[str], k: int) -> list[tuple[np.ndarray, np.ndarray]]:
         numbers = [self._terms(query) for query in queries]
         ends = np.cumsum([0, *map(len, numbers)])
-        k, held = min(k, len(self)), 0
-        scores, places = np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
+        hits = self._kernel.room(len(queries), min(k, len(self)), len(self))
         total = np.zeros(max(shard.count for shard in self.manifest.shards), dtype=np.float32)
         flat = np.concatenate(numbers)
         for columns, shard in zip(self._shards, self.manifest.shards, strict=True):
-            view = total[: shard.count]
-            held = self._kernel.search(columns, flat, ends, shard.first, view, (scores, places), held)
+            self._kernel.search(columns, flat, ends, shard.first, total[: shard.count], hits)
+        self._kernel.settle(hits)
+        places, scores = hits.places[:, : hits.k], hits.scores[:, : hits.k]
         order = np.lexsort((places, -scores))
         return list(zip(np.take_along_axis(places, order, 1), np.take_along_axis(scores, order, 1), strict=True))
 

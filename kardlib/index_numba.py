@@ -1,8 +1,8 @@
 """The inner loops of a search, compiled by numba; :mod:`kardlib.index_numpy` gives the same bits without it.
 
-Why not bm25s's own compiled retrieval: its heap leaves the order of equal scores to chance, it allocates and clears an
-array of all passages for every query, and it knows one matrix, not shards with a threshold carried from one to the
-next. The accumulation itself is bm25s's, float32 additions in the order of the query's terms.
+Why not bm25s's own compiled retrieval: its heap leaves the order of equal scores to chance, it allocates an array of
+all passages for every query, and it knows one matrix, not shards with a threshold carried from one to the next. The
+accumulation itself is bm25s's: float32 additions in the order of the query's terms.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .index_numpy import Gathered, gathered
 from .index_shard import Columns
 
-_BLOCK = 64
+_BLOCK, _ROOM = 64, 4
 
 
 @njit(nogil=True, cache=True)
@@ -29,26 +30,6 @@ def _column(terms: np.ndarray, number: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _sink(scores: np.ndarray, places: np.ndarray, size: int, at: int) -> None:
-    """Restore the heap below ``at``; at the root is the worst hit: the lowest score, the last place among equals."""
-    score, place = scores[at], places[at]
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        right = child + 1
-        if right < size and (
-            scores[right] < scores[child] or (scores[right] == scores[child] and places[right] > places[child])
-        ):
-            child = right
-        if scores[child] > score or (scores[child] == score and places[child] < place):
-            break
-        scores[at], places[at] = scores[child], places[child]
-        at = child
-    scores[at], places[at] = score, place
-
-
-@njit(nogil=True, cache=True)
 def _add(
     indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, terms: np.ndarray, query: np.ndarray, total: np.ndarray
 ) -> None:
@@ -61,40 +42,50 @@ def _add(
 
 
 @njit(nogil=True, cache=True)
-def _offer(total: np.ndarray, start: int, end: int, first: int, scores: np.ndarray, places: np.ndarray) -> None:
-    for i in range(start, end):
-        if total[i] > scores[0]:
-            scores[0], places[0] = total[i], first + i
-            _sink(scores, places, len(scores), 0)
+def _thin(scores: np.ndarray, places: np.ndarray, filled: int, k: int) -> np.float32:
+    """Leave the best k of the hits, in the order of their places; returns the worst score left."""
+    floor = np.partition(scores[:filled], filled - k)[filled - k]
+    above, kept = 0, 0
+    for i in range(filled):
+        above += scores[i] > floor
+    equal = k - above  # the first so many of those with the worst score stay
+    for i in range(filled):
+        if scores[i] > floor or (scores[i] == floor and equal > 0):
+            equal -= scores[i] == floor
+            scores[kept], places[kept] = scores[i], places[i]
+            kept += 1
+    return floor
 
 
 @njit(nogil=True, cache=True)
-def _keep(total: np.ndarray, first: int, scores: np.ndarray, places: np.ndarray, held: int) -> int:
-    """Put a shard's scores into the heap and clear them; later places never displace equal scores.
+def _keep(
+    total: np.ndarray, first: int, scores: np.ndarray, places: np.ndarray, filled: int, floor: np.float32, k: int
+) -> tuple[int, np.float32]:
+    """Gather a shard's scores above the floor and clear them all.
 
-    Returns:
-        How many hits the heap holds.
+    Places come in order, so a later one never displaces an equal score. Hits are gathered in room for several times k
+    and thinned out when it is full; that costs less than a heap, whose every step is a branch nobody can foresee.
     """
-    k, start = len(scores), 0
-    while held < k and start < len(total):
-        scores[held], places[held] = total[start], first + start
-        held += 1
-        start += 1
-        if held == k:
-            for at in range(k // 2 - 1, -1, -1):
-                _sink(scores, places, k, at)
-    whole = len(total) // _BLOCK
     # Rows of a constant length and a 32-bit flag are what the compiler turns into vector comparisons.
-    rows = total[: whole * _BLOCK].reshape(-1, _BLOCK)
-    for row in range(start // _BLOCK, whole):
-        worst, better = scores[0], np.int32(0)
-        for i in range(_BLOCK):
-            better |= np.int32(rows[row, i] > worst)
+    whole = len(total) // _BLOCK * _BLOCK
+    rows = total[:whole].reshape(-1, _BLOCK)
+    for start in range(0, len(total), _BLOCK):
+        better = np.int32(start == whole)
+        if start < whole:
+            row = start // _BLOCK
+            for i in range(_BLOCK):
+                better |= np.int32(rows[row, i] > floor)
         if better:
-            _offer(total, max(start, row * _BLOCK), (row + 1) * _BLOCK, first, scores, places)
-    _offer(total, max(start, whole * _BLOCK), len(total), first, scores, places)
+            for i in range(start, min(start + _BLOCK, len(total))):
+                if total[i] > floor:
+                    if filled == len(scores):
+                        floor, filled = _thin(scores, places, filled, k), k
+                        if total[i] <= floor:
+                            continue
+                    scores[filled], places[filled] = total[i], first + i
+                    filled += 1
     total[:] = 0
-    return held
+    return filled, floor
 
 
 @njit(nogil=True, cache=True)
@@ -109,31 +100,44 @@ def _search(
     total: np.ndarray,
     scores: np.ndarray,
     places: np.ndarray,
-    held: int,
-) -> int:
-    filled = held
+    filled: np.ndarray,
+    floors: np.ndarray,
+    k: int,
+) -> None:
     for i in range(len(ends) - 1):
         _add(indptr, indices, data, terms, queries[ends[i] : ends[i + 1]], total)
-        filled = _keep(total, first, scores[i], places[i], held)
-    return filled
+        filled[i], floors[i] = _keep(total, first, scores[i], places[i], filled[i], floors[i], k)
+
+
+@njit(nogil=True, cache=True)
+def _settle(scores: np.ndarray, places: np.ndarray, filled: np.ndarray, k: int) -> None:
+    for i in range(len(filled)):
+        if filled[i] > k:
+            _thin(scores[i], places[i], filled[i], k)
+
+
+def room(queries: int, k: int, passages: int) -> Gathered:
+    """Empty room for the hits of so many queries; k is at most the number of passages."""
+    return gathered(queries, k, min(_ROOM * k, passages))
 
 
 def search(
-    columns: Columns, queries: np.ndarray, ends: np.ndarray, first: int, total: np.ndarray, best: tuple, held: int
-) -> int:
-    """Merge a shard into the best hits of each query.
+    columns: Columns, queries: np.ndarray, ends: np.ndarray, first: int, total: np.ndarray, hits: Gathered
+) -> None:
+    """Gather the hits of each query in one shard; shards come in order.
 
     Args:
         queries: numbers of the terms of all queries, int32; query i has ``queries[ends[i] : ends[i + 1]]``.
         first: place of the shard's first passage.
         total: zeros, float32 ``(passages of the shard,)``; zeros again afterwards.
-        best: scores float32 and places int64, both ``(queries, k)``, unsorted.
-        held: how many of the k are filled.
-
-    Returns:
-        How many are filled now.
+        hits: from :func:`room`.
     """
-    return _search(*columns, queries, ends, first, total, *best, held)
+    _search(*columns, queries, ends, first, total, *hits)
+
+
+def settle(hits: Gathered) -> None:
+    """Leave the best k hits of each query, in any order, in the first k columns."""
+    _settle(hits.scores, hits.places, hits.filled, hits.k)
 
 
 def add(columns: Columns, query: np.ndarray, total: np.ndarray) -> None:

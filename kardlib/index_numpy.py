@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .index_shard import Columns
+
+
+class Gathered(NamedTuple):
+    """Hits of some queries while the shards go by.
+
+    Attributes:
+        scores: float32 ``(queries, width)``, the first ``filled`` of each row in use.
+        places: int64, likewise.
+        filled: int64 ``(queries,)``.
+        floors: float32 ``(queries,)``; no score up to it can be among the best k any more.
+        k: how many are wanted.
+    """
+
+    scores: np.ndarray
+    places: np.ndarray
+    filled: np.ndarray
+    floors: np.ndarray
+    k: int
+
+
+def gathered(queries: int, k: int, width: int) -> Gathered:
+    """Nothing gathered yet; scores are never negative."""
+    scores, places = np.zeros((queries, width), np.float32), np.zeros((queries, width), np.int64)
+    return Gathered(scores, places, np.zeros(queries, np.int64), np.full(queries, -1, np.float32), k)
 
 
 def _spans(columns: Columns, query: np.ndarray) -> list[tuple[int, int]]:
@@ -28,21 +54,31 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     return near[np.argsort(-scores[near], kind="stable")][:k]
 
 
+def room(queries: int, k: int, passages: int) -> Gathered:
+    """Empty room for the hits of so many queries; k is at most the number of passages."""
+    return gathered(queries, k, k)
+
+
 def search(
-    columns: Columns, queries: np.ndarray, ends: np.ndarray, first: int, total: np.ndarray, best: tuple, held: int
-) -> int:
-    """Merge a shard into the best hits of each query; see :func:`kardlib.index_numba.search`."""
-    scores, places = best
-    filled = min(held + len(total), scores.shape[1])
+    columns: Columns, queries: np.ndarray, ends: np.ndarray, first: int, total: np.ndarray, hits: Gathered
+) -> None:
+    """Gather the hits of each query in one shard; see :func:`kardlib.index_numba.search`."""
     for i in range(len(ends) - 1):
         add(columns, queries[ends[i] : ends[i + 1]], total)
-        near = np.arange(len(total)) if held < filled else np.flatnonzero(total > scores[i, :held].min())
-        both = np.concatenate([scores[i, :held], total[near]])
-        where = np.concatenate([places[i, :held], near + first])
-        keep = _best(both, filled)
-        scores[i, :filled], places[i, :filled] = both[keep], where[keep]
+        held = int(hits.filled[i])
+        near = np.flatnonzero(total > hits.floors[i])
+        both = np.concatenate([hits.scores[i, :held], total[near]])
+        where = np.concatenate([hits.places[i, :held], near + first])
+        keep = _best(both, hits.k)  # those held come first, so of equal scores the first place stays
+        hits.scores[i, : len(keep)], hits.places[i, : len(keep)] = both[keep], where[keep]
+        hits.filled[i] = len(keep)
+        if len(keep) == hits.k:
+            hits.floors[i] = both[keep[-1]]
         total[:] = 0
-    return filled
+
+
+def settle(hits: Gathered) -> None:
+    """Nothing is left to do: :func:`search` keeps k hits."""
 
 
 def score(columns: Columns, query: np.ndarray, places: np.ndarray) -> np.ndarray:
