@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,14 @@ def test_stands_where_an_engine_is_asked_for(tmp_path: Path) -> None:
     index = built(tmp_path / "index", passages)
     assert len(index.passages) == len(index) == 30
     assert index.passages[index.search(passages[3].text, 1)[0].index].text == passages[3].text
+
+
+def test_without_numba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where numba cannot be imported, numpy stands in; only who asks for numba is told."""
+    passages = corpus(8, 30)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "kardlib.index_numba", raising=False)
+    monkeypatch.delattr("kardlib.index_numba", raising=False)
+    assert built(tmp_path / "index", passages).search("w1 w2", 5) == BM25(passages).search("w1 w2", 5)
+    with pytest.raises(KardError, match="backend = numba: it cannot be used"):
+        Index.open(tmp_path / "index", PassageList(passages), backend="numba")
