@@ -40,14 +40,17 @@ class Written(NamedTuple):
     files: dict[str, int]
 
 
-def batches_of(entries: Iterable[Entry], columns: tuple[str, ...] = COLUMNS) -> Iterator[pa.RecordBatch]:
-    """Record batches of bounded size, in the order of the entries."""
+def batches_of(
+    entries: Iterable[Entry], columns: tuple[str, ...] = COLUMNS, most: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of bounded size, of ``most`` rows at most, in the order of the entries."""
+    most = most or ROWS_A_BATCH
     rows: list[Entry] = []
     size = 0
     for entry in entries:
         rows.append(entry)
         size += len(entry.text)
-        if len(rows) == ROWS_A_BATCH or size >= BYTES_A_BATCH:
+        if len(rows) == most or size >= BYTES_A_BATCH:
             yield _batch(rows, columns)
             rows, size = [], 0
     if rows:

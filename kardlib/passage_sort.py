@@ -12,6 +12,8 @@ import pyarrow as pa
 from .passage_files import Entry, batches_of
 
 RUN_BYTES = 1 << 28
+RUN_ROWS = 500
+"""Rows of a run that the merge holds at once: it has a batch of every run in memory."""
 ENTRY_BYTES = 400
 """What Python adds to the text of an entry, about."""
 _BY_ID = attrgetter("id")
@@ -40,7 +42,7 @@ def sorted_by_id(entries: Iterable[Entry], scratch: Path, run_bytes: int = RUN_B
 
 
 def _spill(entries: list[Entry], path: Path) -> Path:
-    batches = batches_of(entries, Entry._fields)
+    batches = batches_of(entries, Entry._fields, RUN_ROWS)
     first = next(batches)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, first.schema) as writer:
         writer.write_batch(first)
