@@ -23,6 +23,8 @@ from .tables import HITS
 
 Ranking = Mapping[str, tuple[str, ...]]
 """Passage ids, best first, by question id."""
+Tables = Mapping[tuple[str, str, int], np.ndarray]
+"""hits@k of every question, shape ``(seeds, questions)``, by truth, ranker and k."""
 BY_QUESTION, UNTRAINED, TRAINED, SILVER = "BM25", "Reranker, untrained", "Reranker", "BM25(rationale), oracle"
 FOUND, NEEDED = "found by the rationale", "known to be needed"
 
@@ -70,31 +72,29 @@ def truths(experiment: Experiment) -> dict[str, Ranking]:
     return {FOUND: experiment.truth()} | ({NEEDED: needed} if needed else {})
 
 
-def hits_tables(experiment: Experiment, k: int) -> dict[tuple[str, str], np.ndarray]:
-    """hits@k of every question, shape ``(seeds, questions)``, by (truth, ranker)."""
+def hits_tables(experiment: Experiment) -> Tables:
+    """hits@k of every ranker by every truth, for the k of ``tables.HITS``."""
     ranked = rankings(experiment)
     return {
-        (about, name): hits(runs, truth, k)
+        (about, name, k): hits(runs, truth, k)
         for about, truth in truths(experiment).items()
+        for k in HITS
         for name, runs in ranked.items()
     }
 
 
-def retrieval_rows(experiment: Experiment) -> list[ResultRow]:
+def retrieval_rows(experiment: Experiment, tables: Tables) -> list[ResultRow]:
     """One row for each truth, k and ranker, table ``retrieval``."""
-    return [
-        _row(experiment, name, f"hits@{k}, {about}", score(table))
-        for k in HITS
-        for (about, name), table in hits_tables(experiment, k).items()
-    ]
+    return [_row(experiment, name, f"hits@{k}, {about}", score(table)) for (about, name, k), table in tables.items()]
 
 
-def gains(experiment: Experiment, k: int) -> dict[tuple[str, str, str], Score]:
-    """Paired differences in hits@k, in points, by (truth, first, second): each ranker against the one before it."""
-    tables = hits_tables(experiment, k)
+def gains(tables: Tables, k: int) -> dict[tuple[str, str, str], Score]:
+    """Paired differences in hits@k, in points, by (truth, first, second)."""
     steps = ((UNTRAINED, BY_QUESTION), (TRAINED, BY_QUESTION), (TRAINED, UNTRAINED), (SILVER, TRAINED))
-    abouts = dict.fromkeys(about for about, _ in tables)
-    return {(about, *step): difference(*(tables[about, name] for name in step)) for about in abouts for step in steps}
+    abouts = dict.fromkeys(about for about, *_ in tables)
+    return {
+        (about, *step): difference(*(tables[about, name, k] for name in step)) for about in abouts for step in steps
+    }
 
 
 def _row(experiment: Experiment, name: str, metric: str, value: Score) -> ResultRow:
