@@ -149,14 +149,17 @@ def test_lengths_are_looked_up_by_name(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 KILLED = """
-import sys, time
+import os, sys, time
 from index_corpora import corpus
 from kardlib import index_build
 from kardlib.passage_source import PassageList
 slow = index_build.count_terms
 def counted(texts, analysis):
-    print("counting", flush=True)
-    time.sleep(0.05)
+    with open(sys.argv[3], "ab") as file:
+        file.write(b".")
+    while os.path.getsize(sys.argv[3]) >= int(sys.argv[4]):
+        print("waits to be killed", flush=True)
+        time.sleep(600)
     return slow(texts, analysis)
 index_build.count_terms = counted
 index_build.build_index(PassageList(corpus(2, 400)), sys.argv[1], shard_passages=20, workers=int(sys.argv[2]),
@@ -170,10 +173,10 @@ def test_killed_builds_leave_the_old_index(folder: Path, workers: int, shards: i
     """kill -9 amid a build: the old index still opens, the next build clears what was left and takes its place."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
     child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(folder), str(workers)], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    for _ in range(shards):
-        assert child.stdout.readline() == "counting\n"
+        [sys.executable, "-c", KILLED, str(folder), str(workers), str(folder.parent / "counted"), str(shards)],
+        stdout=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    assert child.stdout.readline() == "waits to be killed\n"
     child.send_signal(signal.SIGKILL)
     child.wait()
     left = list(folder.parent.glob(f".{folder.name}.new-*"))
