@@ -7,7 +7,8 @@ Two engines stand behind one interface: :class:`BM25` (bm25s, fast, the default)
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import bm25s
@@ -50,9 +51,13 @@ class Searcher(Protocol):
     """What both engines offer."""
 
     passages: Sequence[Passage]
+    texts: Mapping[str, str]
 
     def scores(self, query: str) -> np.ndarray:
         """Scores of all passages, shape ``(len(passages),)``, float32."""
+
+    def score(self, query: str, places: Sequence[int]) -> np.ndarray:
+        """Scores of some passages, named by their places, in that order."""
 
     def search(self, query: str, k: int) -> list[Hit]:
         """The k best passages."""
@@ -83,6 +88,14 @@ class _Engine:
 
     def scores(self, query: str) -> np.ndarray:
         raise NotImplementedError
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Passage texts by id."""
+        return {passage.id: passage.text for passage in self.passages}
+
+    def score(self, query: str, places: Sequence[int]) -> np.ndarray:
+        return self.scores(query)[list(places)]
 
     def search(self, query: str, k: int) -> list[Hit]:
         if k < 1:

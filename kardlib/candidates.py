@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .bm25 import TOKEN_PATTERN, Searcher, rank
+from .bm25 import TOKEN_PATTERN, Searcher
 from .errors import KardError
 from .prompts import query_of
 from .records import Question, Rationale, Record
@@ -64,14 +64,14 @@ def training_pool(search: Searcher, question: Question, rationale: Rationale, ka
     """
     if rationale.question_id != question.id:
         raise KardError(f"rationale of question {rationale.question_id} was paired with question {question.id}")
-    by_rationale = search.scores(rationale.text)
-    by_question = search.scores(query_of(question))
-    union = {h.index for h in rank(by_rationale, kappa1)} | {h.index for h in rank(by_question, kappa2)}
-    order = sorted(union, key=lambda i: (-by_rationale[i], i))
+    scores = {hit.index: hit.score for hit in search.search(rationale.text, kappa1)}
+    others = [hit.index for hit in search.search(query_of(question), kappa2) if hit.index not in scores]
+    scores |= {i: float(score) for i, score in zip(others, search.score(rationale.text, others), strict=True)}
+    order = sorted(scores, key=lambda i: (-scores[i], i))
     return Candidates(
         key=rationale_key(rationale),
         passages=tuple(search.passages[i].id for i in order),
-        scores=tuple(float(by_rationale[i]) for i in order),
+        scores=tuple(scores[i] for i in order),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from .bm25 import Searcher
 from .candidates import question_candidates, rationale_candidates, rationale_key
@@ -31,13 +31,12 @@ def training_pairs(
         k: passages in a prompt.
         count: tokens of a text, for cutting passages and rationales; None leaves them whole.
     """
-    texts = {passage.id: passage.text for passage in search.passages}
     sources: dict[str, str] = {}
     pairs = []
     for question, told in items:
         key = question.id if told is None or training.query != "rationale" else rationale_key(told)
         if key not in sources:
-            found = _passages(training, question, told, search, k, texts)
+            found = _passages(training, question, told, search, k)
             sources[key] = build_prompt(
                 question, found, training.target, count=count, max_tokens=source_tokens, layout=layout
             )
@@ -46,9 +45,7 @@ def training_pairs(
     return pairs
 
 
-def _passages(
-    training: Training, question: Question, told: Rationale | None, search: Searcher, k: int, texts: Mapping[str, str]
-) -> list[str]:
+def _passages(training: Training, question: Question, told: Rationale | None, search: Searcher, k: int) -> list[str]:
     if training.query == "none":
         return []
     if training.query == "question":
@@ -57,4 +54,4 @@ def _passages(
         raise KardError("a student trained on bare answers has no rationale to search with")
     else:
         hits = rationale_candidates(search, told, k)
-    return [texts[i] for i in hits.passages]
+    return [search.texts[i] for i in hits.passages]
