@@ -133,7 +133,7 @@ class CandidateStore:
             How many queries were searched for.
 
         Raises:
-            KardError: depth is below 1, or the index does not keep to its protocol.
+            KardError: depth is below 1, the folder cannot be written, or the index does not keep to its protocol.
         """
         if depth < 1:
             raise KardError(f"depth {depth}: at least one candidate must be kept")
@@ -164,14 +164,17 @@ class CandidateStore:
         return pa.table(columns, schema=SCHEMA.with_metadata({"index": self.index_key}))
 
     def _append(self, table: pa.Table) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock"):
-            for leftover in self.folder.glob(".part-*"):
-                leftover.unlink()
-            numbers = [int(file.stem.removeprefix("part-")) for file in self.folder.glob("part-*.parquet")]
-            file = self.folder / f"part-{max(numbers, default=-1) + 1:06d}.parquet"
-            with atomic_write(file, "wb") as target:
-                pq.write_table(table, target, row_group_size=QUERIES_A_GROUP, compression="zstd")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock"):
+                for leftover in self.folder.glob(".part-*"):
+                    leftover.unlink()
+                numbers = [int(file.stem.removeprefix("part-")) for file in self.folder.glob("part-*.parquet")]
+                file = self.folder / f"part-{max(numbers, default=-1) + 1:06d}.parquet"
+                with atomic_write(file, "wb") as target:
+                    pq.write_table(table, target, row_group_size=QUERIES_A_GROUP, compression="zstd")
+        except OSError as error:
+            raise KardError(f"{self.folder}: candidates cannot be written ({error.strerror or error})") from None
         self._notice(file)
 
     def hits(self, query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +220,10 @@ def _reading(file: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(file) as parquet:
             yield parquet
     except (OSError, pa.ArrowException) as error:
-        raise KardError(f"{file}: no whole file of candidates ({' '.join(str(error).split())[:200]})") from None
+        raise KardError(
+            f"{file}: no whole file of candidates; remove it, and kard candidates finds them "
+            f"anew ({' '.join(str(error).split())[:200]})"
+        ) from None
 
 
 def _check_ranking(key: str, places: np.ndarray, scores: np.ndarray, count: int) -> None:

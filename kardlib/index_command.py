@@ -7,12 +7,15 @@ adds ``candidates``. Everything heavy is imported when a command runs.
 from __future__ import annotations
 
 import argparse
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import KardError
 
 if TYPE_CHECKING:
+    from .analysis import Analysis
     from .index import Index
     from .knowledge_base import KnowledgeBase
     from .knowledge_base_sources import Choices
@@ -40,7 +43,7 @@ def _build_options(actions: argparse._SubParsersAction) -> None:
     build.set_defaults(command=_build)
     build.add_argument("sources", nargs="+", metavar="SOURCE", help="a file or folder with text, JSONL or Parquet; a "
                        "knowledge base; set:strategyqa; hub:wikimedia/wikipedia:20231101.en; several, each as "
-                       "NAME=SOURCE, are merged")  # fmt: skip
+                       "NAME=SOURCE, are merged, and ids begin with NAME/; =SOURCE keeps its ids")  # fmt: skip
     build.add_argument("out", type=Path, metavar="OUT", help="folder to be made")
     build.add_argument("--rule", choices=("paragraphs", "windows", "whole"), default="paragraphs",
                        help="what is a passage: each line (the default), each N words, a whole document")  # fmt: skip
@@ -61,10 +64,10 @@ def _build_options(actions: argparse._SubParsersAction) -> None:
 def _index_options(build: argparse.ArgumentParser) -> None:
     build.add_argument("--analysis", choices=("plain", "lucene"), default="plain", help="how text becomes terms")
     build.add_argument("--lengths", default="exact", help="how a passage's length is counted: exact, or lucene")
-    build.add_argument("--k1", type=float, default=0.9)
-    build.add_argument("--b", type=float, default=0.4)
+    build.add_argument("--k1", type=float, default=0.9, help="of BM25; default 0.9")
+    build.add_argument("--b", type=float, default=0.4, help="of BM25; default 0.4")
     build.add_argument("--shard-passages", type=int, metavar="N", help="passages of a shard; memory follows it")
-    build.add_argument("--workers", type=int, metavar="N", help="processes; one by default")
+    build.add_argument("--workers", type=int, metavar="N", help="processes; one a core by default")
 
 
 def _candidates_options(commands: argparse._SubParsersAction) -> None:
@@ -124,7 +127,47 @@ def _build(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _index(base: KnowledgeBase, options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from .index_build import build_index
+    from .index_estimate import estimate_index
+
+    folder = options.out / INDEX
+    settings = {"analysis": _analysis(options.analysis), "k1": options.k1, "b": options.b, "lengths": options.lengths}
+    if not options.again and _is_of(folder, base, settings):
+        print(f"index: it is there already; {folder}")
+        return 0
+    work = {"shard_passages": options.shard_passages, "workers": options.workers}
+    estimate = estimate_index(base, settings["analysis"], **work)
+    print(f"index: {estimate.line}")
+    if options.dry_run:
+        return 0
+    free = shutil.disk_usage(base.folder).free / 1e6
+    if estimate.disk_mb > free:
+        raise KardError(f"{folder}: {free:,.0f} MB of disk are free, about {estimate.disk_mb:,.0f} MB are needed")
+    build_index(base, folder, **settings, **work)
+    return _told(base, options.out, whole=False)  # its files and passages were hashed as they were written
+
+
+def _analysis(name: str) -> Analysis:
+    from . import analysis
+
+    found = getattr(analysis, name.upper(), None)
+    if not isinstance(found, analysis.Analysis):
+        raise KardError(f"--analysis {name}: this version of the kit has none of that name")
+    return found
+
+
+def _is_of(folder: Path, base: KnowledgeBase, settings: Mapping[str, Any]) -> bool:
+    """Whether the index is there, whole, and what would be built."""
+    from .index import Index
+    from .index_manifest import MANIFEST
+
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        Index.open(folder, base, **settings)
+    except KardError:
+        return False
+    return True
 
 
 def opened(folder: Path) -> Index:
@@ -140,7 +183,36 @@ def opened(folder: Path) -> Index:
 
 
 def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
-    raise NotImplementedError
+    from .knowledge_base import KnowledgeBase
+
+    return _told(KnowledgeBase.open(options.folder / PASSAGES), options.folder, whole=True)
+
+
+def _told(base: KnowledgeBase, folder: Path, whole: bool) -> int:
+    """One line a check, the candidates' with them; 1 where one has failed."""
+    from .index_doctor import index_doctor
+
+    findings = [*index_doctor(folder / INDEX, base, whole=whole), *_candidates_found(folder)]
+    for name, fine, line in findings:
+        print(f"{'ok  ' if fine else 'FAIL'} {name}: {line}")
+    return 0 if all(fine for _, fine, _ in findings) else 1
+
+
+def _candidates_found(folder: Path) -> Iterator[tuple[str, bool, str]]:
+    from .candidate_store import CandidateStore
+    from .index_key import index_key
+    from .index_manifest import read_manifest
+
+    if not (folder / CANDIDATES).is_dir():
+        return
+    try:
+        store = CandidateStore(folder / CANDIDATES, index_key(read_manifest(folder / INDEX)))
+        others = sum(path.is_dir() and path != store.folder for path in store.folder.parent.iterdir())
+    except KardError as error:
+        yield "candidates", False, str(error)
+    else:
+        of_others = f"; {others} more folders are of other indexes" if others else ""
+        yield "candidates", True, f"{len(store):,} queries are stored{of_others}"
 
 
 def _candidates(options: argparse.Namespace, rest: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""What stands for an index in a candidate store."""
+"""What a candidate store knows an index by."""
 
 from __future__ import annotations
 
@@ -7,5 +7,19 @@ from .store import fingerprint
 
 
 def index_key(manifest: Manifest) -> str:
-    """Hash of all that the scores of an index depend on; how it is cut into shards does not count."""
-    return fingerprint(manifest.model_dump(mode="json", exclude={"vocabulary", "shards"}))
+    """One string for everything that a ranking depends on: passages, analysis, weights and the library's formulas.
+
+    Shards, back ends and the place where the index lies are not in it: they change no score, so an index that was built
+    anew of the same passages finds its candidates again.
+    """
+    library = ".".join(manifest.bm25s.split(".")[:2])
+    parts = {
+        "passages": manifest.digest,
+        "analysis": fingerprint(manifest.analysis.model_dump(mode="json"), manifest.probe),
+        "k1": manifest.k1,
+        "b": manifest.b,
+        "lengths": manifest.lengths,
+        "variant": manifest.variant,
+        "bm25s": library,
+    }
+    return " ".join(f"{name}={value}" for name, value in parts.items())

@@ -6,7 +6,7 @@ All are written as a stream: what is in memory does not grow with the number of 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
@@ -97,24 +97,30 @@ def build_from_passages(
         KardError: an id occurs twice or a text is empty.
     """
     with whole_folder(folder, replace) as partial:
-        _write(partial, _shown(_entries(passages, ""), origin.name, progress), origin)
+        _write(partial, _shown(_entries(passages, "", origin.name), origin.name, progress), origin)
     return KnowledgeBase.open(folder)
 
 
 def build_merged(
-    folder: Path, parts: Mapping[str, PassageSource], origin: Origin, replace: bool = False, progress: bool = True
+    folder: Path,
+    parts: Mapping[str, PassageSource],
+    origin: Origin,
+    replace: bool = False,
+    progress: bool = True,
+    plain: Collection[str] = (),
 ) -> KnowledgeBase:
     """Several knowledge bases as one; a passage's id is its part's name, a slash, and the id that it has there.
 
     Args:
         parts: by name, for example a set's own evidence and Wikipedia as distractors.
+        plain: names of parts whose passages keep their ids as they are.
 
     Raises:
-        KardError: there are no parts, or one has no name.
+        KardError: there are no parts, one has no name, or two passages would have the same id.
     """
     if not parts or not all(parts):
         raise KardError(f"{folder}: each knowledge base to be merged needs a name")
-    streams = [_entries(source, f"{name}/") for name, source in parts.items()]
+    streams = [_entries(source, "" if name in plain else f"{name}/", name) for name, source in parts.items()]
     with whole_folder(folder, replace) as partial:
         merged = heapq.merge(*streams, key=attrgetter("id"))
         _write(partial, _shown(merged, origin.name, progress, sum(map(len, parts.values()))), origin)
@@ -133,10 +139,10 @@ def merged_origin(name: str, parts: Mapping[str, KnowledgeBase], recipe: str = "
     )
 
 
-def _entries(source: PassageSource, prefix: str) -> Iterator[Entry]:
+def _entries(source: PassageSource, prefix: str, name: str) -> Iterator[Entry]:
     document = source.document if isinstance(source, KnowledgeBase) else lambda place: ""
     for place, passage in enumerate(source):
-        yield Entry(prefix + passage.id, passage.text, document(place), f"passage {prefix}{passage.id}")
+        yield Entry(prefix + passage.id, passage.text, document(place), f"{name}: passage {passage.id}")
 
 
 def _shown(entries: Iterable[Entry], name: str, progress: bool, total: int | None = None) -> Iterator[Entry]:

@@ -2,7 +2,7 @@
 
 ``set:strategyqa`` is a data set's own evidence, ``hub:wikimedia/wikipedia:20231101.en`` a data set on the hub, and any
 other word a path: a knowledge base, a file, or a folder with text, JSONL or Parquet files. ``wiki=`` before any of them
-names it; several are merged under their names.
+names it; several are merged under their names. A bare ``=`` before one lets its passages keep their ids in the mixture.
 """
 
 from __future__ import annotations
@@ -36,11 +36,18 @@ SET_LICENCES = {"strategyqa": "MIT", "medqa": "CC BY 4.0 (MedQuAD)"}
 
 @dataclass(frozen=True)
 class Spec:
-    """One source: ``set``, ``hub`` or ``path``, what stands behind the colon, and the name that it goes by."""
+    """One source.
+
+    Attributes:
+        kind, target: ``set``, ``hub`` or ``path``, and what stands behind the colon.
+        name: that it goes by.
+        plain: whether its passages keep their ids where it is merged with others.
+    """
 
     kind: str
     target: str
     name: str
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Choices:
 
 def spec_of(text: str) -> Spec:
     """Read one word; a KardError where its name or target is missing."""
-    named = re.match(r"([\w-]+)=(.+)", text)
+    named = re.match(r"([\w-]*)=(.*)", text)
     name, target = named.groups() if named else ("", text)
     kind, colon, rest = target.partition(":")
     if not colon or kind not in ("set", "hub"):
@@ -77,7 +84,7 @@ def spec_of(text: str) -> Spec:
     if not name:
         path = Path(rest).expanduser().absolute()
         name = path.name.split(".")[0] or path.name if kind == "path" else rest.rpartition("/")[2].replace(":", "-")
-    return Spec(kind, rest, name)
+    return Spec(kind, rest, name, plain=text.startswith("="))
 
 
 def make_knowledge_base(folder: Path, specs: Sequence[Spec], choices: Choices) -> KnowledgeBase:
@@ -86,20 +93,22 @@ def make_knowledge_base(folder: Path, specs: Sequence[Spec], choices: Choices) -
     Several sources are first made one by one, in ``parts`` beside the folder, and merged; the parts are then removed.
 
     Raises:
-        KardError: a source cannot be read (file, line and field are named), or two have the same name.
+        KardError: a source cannot be read (file, line and field are named), two have the same name, or two passages
+            the same id.
     """
     names = [spec.name for spec in specs]
     if len(specs) == 1:
         return _make_one(folder, specs[0], choices)
     if len(set(names)) < len(names):
         raise KardError(f"two sources have the same name ({', '.join(names)}); NAME=SOURCE gives another")
-    recipe = fingerprint([_recipe(spec, choices) for spec in specs], names)
+    plain = [spec.name for spec in specs if spec.plain]
+    recipe = fingerprint([_recipe(spec, choices) for spec in specs], names, plain)
     if (found := _found(folder, recipe, choices)) is not None:
         return found
     scratch = folder.parent / "parts"
     parts = {spec.name: _part(scratch / spec.name, spec, replace(choices, name="")) for spec in specs}
     origin = merged_origin(choices.name or "+".join(names), parts, recipe)
-    base = build_merged(folder, parts, origin, replace=folder.exists(), progress=choices.progress)
+    base = build_merged(folder, parts, origin, replace=folder.exists(), progress=choices.progress, plain=plain)
     shutil.rmtree(scratch, ignore_errors=True)
     return base
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .bm25 import Hit
 from .candidate_store import CandidateStore, ManySearcher
-from .candidates import Candidates, rationale_key
 from .errors import KardError
 from .passage_source import PassageSource
-from .prompts import query_of
-from .records import Question, Rationale
 
 
 class StoredSearcher:
@@ -48,7 +47,7 @@ class StoredSearcher:
         places, scores = self.hits(query, k)
         return [Hit(place, score) for place, score in zip(places.tolist(), scores.tolist(), strict=True)]
 
-    def score(self, query: str, places: np.ndarray) -> np.ndarray:
+    def score(self, query: str, places: Sequence[int] | np.ndarray) -> np.ndarray:
         """Scores of some passages, float32: looked up where the query found them, computed where it did not."""
         depth = self._store.depth(query)
         found = zip(*(a.tolist() for a in self._store.hits(query, depth)), strict=True) if depth else ()
@@ -61,28 +60,3 @@ class StoredSearcher:
     def scores(self, query: str) -> np.ndarray:
         """Scores of all passages, shape ``(len(passages),)``, float32. What needs them all is not for large indexes."""
         return np.asarray(self._index.score(query, np.arange(len(self.passages))), np.float32)
-
-
-def stored_pool(
-    searcher: StoredSearcher, question: Question, rationale: Rationale, kappa1: int, kappa2: int
-) -> Candidates:
-    """The union of Eq. 3 as :func:`kardlib.candidates.training_pool` makes it, from two look-ups.
-
-    The BM25(rationale) score of a passage that only the question has found is computed for that passage alone.
-
-    Raises:
-        KardError: the rationale belongs to another question, or the candidates are not stored.
-    """
-    if rationale.question_id != question.id:
-        raise KardError(f"rationale of question {rationale.question_id} was paired with question {question.id}")
-    by_rationale, scores = searcher.hits(rationale.text, kappa1)
-    by_question, _ = searcher.hits(query_of(question), kappa2)
-    others = np.setdiff1d(by_question, by_rationale)
-    places = np.concatenate([by_rationale, others])
-    scores = np.concatenate([scores, searcher.score(rationale.text, others)])
-    order = np.lexsort((places, -scores))
-    return Candidates(
-        key=rationale_key(rationale),
-        passages=tuple(searcher.passages[int(place)].id for place in places[order]),
-        scores=tuple(scores[order].tolist()),
-    )
