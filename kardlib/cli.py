@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import KardError
+from .index_command import add_commands as add_index_commands
 
 TEACHER_ACTIONS = ("plan", "run", "status", "report", "export", "import", "batch", "collect")
 Command = Callable[[argparse.Namespace, list[str]], int]
@@ -86,6 +87,7 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
     _teacher_options(
         add("teacher", _teacher, "rationales from a teacher behind an endpoint: price, asking, what is there")
     )
+    add_index_commands(commands)
     add("test", _test, "all tests; further arguments go to pytest's unit tests").set_defaults(passes_on=True)
     add("doctor", _doctor, "is the installation sound?")
     add("lab", _lab, "JupyterLab on the notebooks; further arguments go to it").set_defaults(passes_on=True)
