@@ -41,6 +41,8 @@ class Settings(BaseModel):
         tau1, tau2: temperatures of Q and of P in Eq. 3.
         pool: candidates sampled from the union at each reranker step.
         seeds: one student of each kind, and one reranker, is trained for each.
+        reranker_part: questions of a reranker's batch that are in memory at a time; their gradients are summed, so it
+            changes memory and float noise only.
         dapt: text that the student is adapted to before it is trained (Fig. 3); ``dapt_text`` is a file or folder with
             the related text of a set that is not generated.
         rag_form: how RAG sums over its k passages (Table 7); ``retriever_lr`` is that of its query encoder, the
@@ -85,6 +87,7 @@ class Settings(BaseModel):
     reranker_lr: float = Field(gt=0)
     reranker_epochs: int = Field(ge=1)
     reranker_batch: int = Field(ge=1)
+    reranker_part: int = Field(default=16, ge=1)
     dapt: Literal["none", "knowledge base", "related"] = "none"
     dapt_text: str = ""
     dapt_lr: float = Field(default=1e-4, gt=0)
@@ -133,7 +136,7 @@ _LAPTOP: dict[str, Any] = dict(
     dataset="openbookqa", student="mini-t5-base", reader="mini-t5-base", encoder="all-MiniLM-L6-v2",
     teacher="annotations", filter=False, l=1, k=3, shots=3, kappa_star=100, kappa1=16, kappa2=16, tau1=2.0,
     tau2=1.0, pool=8, seeds=(0,), student_lr=3e-4, student_epochs=1, student_batch=32, source_tokens=384,
-    target_tokens=96, reranker_lr=1e-4, reranker_epochs=1, reranker_batch=16,
+    target_tokens=96, reranker_lr=1e-4, reranker_epochs=1, reranker_batch=16, reranker_part=4,
 )  # fmt: skip
 # METHOD.md's set-up: [C] lr 1e-4, 3 epochs, batch 32, 512 tokens; reranker lr 1e-4, 3 epochs, batch 16, 32 + 32, 4 + 4
 # a step. Our choice where the paper is silent: k, tau1, tau2, target length, shots (the

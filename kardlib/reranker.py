@@ -224,9 +224,13 @@ def _lists(rows: Sequence[tuple[str, list[str], list[float]]], settings: Setting
 
 
 def _arguments(settings: Settings, seed: int) -> dict[str, Any]:
+    part = min(settings.reranker_part, settings.reranker_batch)
+    while settings.reranker_batch % part:  # every step has the whole batch
+        part -= 1
     return dict(
         learning_rate=settings.reranker_lr, lr_scheduler_type="linear", warmup_steps=0.05, num_train_epochs=1,
-        per_device_train_batch_size=settings.reranker_batch, train_sampling_strategy="sequential",
+        per_device_train_batch_size=part,
+        gradient_accumulation_steps=settings.reranker_batch // part, train_sampling_strategy="sequential",
         save_strategy="no", save_total_limit=1, logging_steps=10, seed=seed, data_seed=seed, report_to="none",
         use_cpu=device().type == "cpu", disable_tqdm=True, log_level="error", dataloader_pin_memory=False,
     )  # fmt: skip
