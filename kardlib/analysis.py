@@ -52,7 +52,7 @@ class Analysis(Record):
     def _stem(self) -> Callable[[str], str]:
         if self.stemmer == "none":
             return str
-        return (LuceneStemmer() if self.stemmer == "lucene" else Stemmer.Stemmer("porter")).stemWord
+        return (LuceneStemmer() if self.stemmer == "lucene" else Stemmer.Stemmer("porter", 0)).stemWord
 
     @cached_property
     def _remembered(self) -> _Remembered:
@@ -61,6 +61,10 @@ class Analysis(Record):
     def __reduce__(self) -> tuple[Any, ...]:
         # What is cached above cannot travel to another process.
         return Analysis.model_validate, (self.model_dump(),)
+
+    def __copy__(self) -> Analysis:
+        # A copy with other fields must not keep what these made.
+        return Analysis.model_validate(self.model_dump())
 
     def pieces(self, text: str) -> list[str]:
         """What stands between white space, in lower case; no term depends on more than one of them."""

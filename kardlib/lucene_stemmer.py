@@ -1,6 +1,7 @@
 """Porter's stemmer with the departures of its author's own program, which Lucene's PorterStemmer follows.
 
-Snowball's ``porter`` is the algorithm as published in 1980. The program differs in three places, and Lucene's in one more.
+Snowball's ``porter`` is the algorithm as published in 1980. The program differs in three places, and Lucene's in one
+more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class LuceneStemmer:
     """Stems as Lucene does: words of one or two letters stay, ``-bly`` and ``-logy`` lose their last letter."""
 
     def __init__(self) -> None:
-        self._snowball = Stemmer.Stemmer("porter")
+        self._snowball = Stemmer.Stemmer("porter", 0)  # its cache costs more than the stemming of distinct words
 
     def stemWord(self, word: str) -> str:  # noqa: N802 (the name that PyStemmer gave it)
         """The stem of a word in lower case."""

@@ -1,16 +1,16 @@
 """The word breaks of Unicode's Annex 29 as a regular expression: where Lucene's StandardTokenizer cuts.
 
-Letters and digits run together, marks belong to what they stand on, an underscore joins, ``. : '`` and their kin hold two
-letters together (``u.s``, ``o'neil``), ``. , ; '`` two digits (``3.5``, ``1,000``), an ideograph, a hiragana or an emoji
-stands alone. Superscripts and fractions are no words. Left out, because no English text shows it: Hebrew's double
+Letters and digits run together, marks belong to what they stand on, an underscore joins, ``. : '`` and their kin hold
+two letters together (``u.s``, ``o'neil``), ``. , ; '`` two digits (``3.5``, ``1,000``), an ideograph, a hiragana or an
+emoji stands alone. Superscripts and fractions are no words. Left out, because no English text shows it: Hebrew's double
 quote, emoji that are joined, Lucene's limit of 255 characters a word.
 """
 
 from __future__ import annotations
 
-# Characters that ``\w`` has and a word of letters and digits has not: superscripts, fractions, circled and other numbers,
+# Characters that ``\w`` has and a word has not: superscripts, fractions, circled and other numbers,
 _NUMBERS = "²³¹¼-¾⁰-₟⅐-⅟①-⒛⓪-⓿❶-➓"
-_IDEOGRAPHS = "々-〇㐀-鿿豈-﫿\U00020000-\U0003ffff"
+_IDEOGRAPHS = "々-〇㐀-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _HIRAGANA = "ぁ-ゖゝ-ゟ"
 _KATAKANA = "ァ-ヺー-ヿㇰ-ㇿｦ-ﾝ"
 _ALONE = _NUMBERS + _IDEOGRAPHS + _HIRAGANA + _KATAKANA
