@@ -19,6 +19,7 @@ import numpy as np
 
 from .analysis import Analysis
 from .errors import KardError
+from .lucene_lengths import lossy
 from .passage_source import PassageSource
 from .records import Record, parse_record
 from .store import atomic_write
@@ -29,7 +30,7 @@ _ENDS = 4096
 # Inflected, possessive and stopped words: any change of an analyser's code that matters shows in their terms.
 _PROBE = "The nurses' children were running to Darwin's flying ponies, weren't they? Isn't 3.5 mg an un-tested étude_7"
 
-LENGTHS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"exact": lambda lengths: lengths}
+LENGTHS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"exact": lambda lengths: lengths, "lucene": lossy}
 """How the length |d| of a passage enters the scores, by name; integers of shape ``(passages,)`` in and out."""
 
 
