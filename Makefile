@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test lab all doctor report
+.PHONY: help .venv demo test lab all doctor report bench
 
 help:  ## this list
 	@echo "make .venv    install the pinned dependencies into .venv, nothing else"
@@ -15,6 +15,7 @@ help:  ## this list
 	@echo "make all      every notebook                                        (kard all)"
 	@echo "make doctor   is the installation sound?                            (kard doctor)"
 	@echo "make report   the tables from finished runs                         (kard report)"
+	@echo "make bench    ratios to other programs, on this machine             (python -m benchmarks)"
 
 .venv: $(STAMP)
 
@@ -25,3 +26,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo test lab all doctor report: $(STAMP)
 	$(BIN)/kard $@
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks

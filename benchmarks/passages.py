@@ -82,14 +82,27 @@ class Numbered:
 
     def __getitem__(self, place: int) -> Passage:
         turn, at = divmod(place, len(self._base))
-        text = self._base[at]
+        return self._passage(turn, at, self._base[at], place)
+
+    @staticmethod
+    def _passage(turn: int, at: int, text: str, place: int) -> Passage:
         return Passage.model_construct(id=f"{place:08d}", text=_freshened(text, turn, at) if turn else text)
 
     def __iter__(self) -> Iterator[Passage]:
         return (self[place] for place in range(len(self)))
 
 
+class Absent:
+    """Stands for passages that lie elsewhere: an index asks only for their number and hash."""
+
+    def __init__(self, count: int, digest: str) -> None:
+        self._count, self.digest = count, digest
+
+    def __len__(self) -> int:
+        return self._count
+
+
 def _freshened(text: str, turn: int, at: int) -> str:
     words = text.split(" ")
-    words[at % 10 :: 10] = [f"{word}{turn}" for word in words[at % 10 :: 10]]
+    words[at % 10 :: 10] = [f"r{turn}{word}" for word in words[at % 10 :: 10]]
     return " ".join(words)
