@@ -4,12 +4,11 @@ nothing kept. The same encoder, the same precision (float32), the same rankings:
 
 from __future__ import annotations
 
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from kardlib.reranker_losses import LateInteractionLoss
 from kardlib.reranker_padding import SortedLateInteractionLoss
 
 from .passages import parity, texts
+from .rows import Row, row, seconds
 
 ENCODER = "all-MiniLM-L6-v2"
 QUESTIONS, WIDTH, WORDS = 12, 100, 100
@@ -35,7 +35,7 @@ STEPS, BATCH_QUESTIONS, POOL = 2, 4, 8
 """Training steps that are timed, questions of a step, and passages of a question."""
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """The benchmark's rows; about four minutes on two cores."""
     queries, groups, passages = candidates()
     return [*reranking(queries, groups, passages), training(queries, groups, passages)]
@@ -43,34 +43,35 @@ def rows() -> list[dict[str, Any]]:
 
 def candidates() -> tuple[list[str], list[Candidates], dict[str, str]]:
     """Rationale queries, 100 passages of 100 words for each (Lucene's best, then those of other queries), and texts."""
-    every = texts()
-    found = parity()["top100"]
-    whole = [i for group in found for i in group if len(every[i].partition(". ")[2].split()) >= WORDS]
+    every, found, queries = texts(), parity()["top100"], parity()["queries"]
+    long = [[i for i in group if len(every[i].partition(". ")[2].split()) >= WORDS] for group in found]
+    mine = {i for group in long[:QUESTIONS] for i in group}
+    # no filler is shared: what two questions have in common is what Lucene found for both
+    filler = iter(dict.fromkeys(i for group in long[QUESTIONS:] for i in group if i not in mine))
     groups = []
-    for number in range(QUESTIONS):
-        own = [i for i in found[number] if i in set(whole)]
-        chosen = list(dict.fromkeys(own + whole))[:WIDTH]
-        groups.append(Candidates(key=str(number), passages=tuple(map(str, chosen)), scores=(0.0,) * WIDTH))
-    return parity()["queries"][:QUESTIONS], groups, {i: every[int(i)] for group in groups for i in group.passages}
+    for number, own in enumerate(long[:QUESTIONS]):
+        chosen = [str(i) for i in (*own, *islice(filler, WIDTH - len(own)))]
+        groups.append(Candidates(key=str(number), passages=tuple(chosen), scores=(0.0,) * WIDTH))
+    return queries[:QUESTIONS], groups, {i: every[int(i)] for group in groups for i in group.passages}
 
 
-def reranking(queries: list[str], groups: list[Candidates], passages: dict[str, str]) -> list[dict[str, Any]]:
-    """Rows of reranking without and with cached passage vectors."""
+def reranking(queries: list[str], groups: list[Candidates], passages: dict[str, str]) -> list[Row]:
+    """Rows of reranking without and with cached passage vectors, in seconds a question."""
     reranker = LateInteraction(ENCODER)
     padded_at_a_time(reranker, queries[:1], groups[:1], passages)  # what a first call sets up is not timed
     theirs, padded = timed(lambda: padded_at_a_time(reranker, queries, groups, passages))
     with tempfile.TemporaryDirectory() as folder:
         cached = CachedLateInteraction(reranker, Path(folder), tell=lambda text: None)
-        cold, first = timed(lambda: cached.rank(queries, groups, passages))
-        warm, again = min((timed(lambda: cached.rank(queries, groups, passages)) for _ in range(3)), key=lambda t: t[0])
-    for ranked in (first, again):
+        cold, ranked = timed(lambda: cached.rank(queries, groups, passages))
+        warm = seconds(lambda: cached.rank(queries, groups, passages), rounds=3)
         check_same(padded, ranked)
+        check_same(padded, cached.rank(queries, groups, passages))
     what = f"reranking {WIDTH} passages of {WORDS} words"
     against = f"one question at a time, padded to {PADDED}, no cache"
-    seconds = [one / len(queries) for one in (theirs, cold, warm)]
+    count = len(queries)
     return [
-        row(f"{what}, cold", against, seconds[0] / seconds[1], seconds[1], seconds[0], "s/question"),
-        row(f"{what}, vectors cached", against, seconds[0] / seconds[2], seconds[2], seconds[0], "s/question"),
+        row(f"{what}, cold", against, cold / count, theirs / count, "s/question"),
+        row(f"{what}, vectors cached", against, warm / count, theirs / count, "s/question"),
     ]
 
 
@@ -97,7 +98,7 @@ def check_same(theirs: list[Candidates], ours: list[Candidates]) -> None:
             raise KardError(f"question {one.key}: the rankings differ")
 
 
-def training(queries: list[str], groups: list[Candidates], passages: dict[str, str]) -> dict[str, Any]:
+def training(queries: list[str], groups: list[Candidates], passages: dict[str, str]) -> Row:
     """The row of training: forward, backward and step, with the loss of Eq. 3."""
     steps = [
         [(queries[i], [passages[p] for p in groups[i].passages[:POOL]]) for i in range(s, s + BATCH_QUESTIONS)]
@@ -107,16 +108,10 @@ def training(queries: list[str], groups: list[Candidates], passages: dict[str, s
     for width, kind in ((PADDED, LateInteractionLoss), (0, SortedLateInteractionLoss)):
         model = load_late_interaction(ENCODER)
         with padding_to(model, width):
-            speeds.append(examples_a_second(model, kind(model, temperature=1.0), steps))
+            speeds.append(examples_a_second(model, kind(model), steps))
     theirs, ours = speeds
-    return row(
-        f"reranker training, {POOL} passages a question",
-        f"padded to {PADDED}",
-        ours / theirs,
-        ours,
-        theirs,
-        "examples/s",
-    )
+    what = f"reranker training, {POOL} passages of {WORDS} words a question"
+    return row(what, f"padded to {PADDED}", ours, theirs, "questions/s", ratio="ours/theirs")
 
 
 def examples_a_second(model: MultiVectorEncoder, loss: Any, steps: list[list[tuple[str, list[str]]]]) -> float:
@@ -166,9 +161,3 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     value = call()
     return time.perf_counter() - start, value
-
-
-def row(name: str, against: str, ratio: float, ours: float, theirs: float, unit: str) -> dict[str, Any]:
-    """One row of the table."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-    return dict(name=name, against=against, ratio=ratio, ours=ours, theirs=theirs, unit=unit, machine=machine)
