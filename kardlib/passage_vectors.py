@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
 from .candidates import Candidates
 from .errors import KardError
@@ -35,16 +36,15 @@ def encoder_hash(model: MultiVectorEncoder) -> str:
     """Twelve digits that stand for all that a vector depends on: weights, tokenizer, modules and the cut of a text."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if (
-            "pooler." in name
-        ):  # no token vector depends on it, and a backbone without one gets a random one at each load
-            continue
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        # no token vector depends on the pooler, and a backbone without one gets a random one at each load
+        if "pooler." not in name:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     # what a call leaves behind in the tokenizer is no part of it
     tokenizer = json.loads(model.tokenizer.backend_tokenizer.to_str())
     kept = {name: value for name, value in tokenizer.items() if name not in ("truncation", "padding")}
-    modules = [[type(module).__name__, getattr(module, "skiplist_words", None)] for module in model]
+    skipped = MultiVectorMask.config_keys
+    modules = [[type(module).__name__, [getattr(module, name, None) for name in skipped]] for module in model]
     digest.update(json.dumps([kept, modules, model.max_seq_length, model.prompts], sort_keys=True).encode())
     return digest.hexdigest()[:12]
 

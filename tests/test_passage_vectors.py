@@ -189,6 +189,9 @@ def test_another_encoder_has_another_store(encoder: LateInteraction, tiny_bert: 
     shorter = LateInteraction(tiny_bert)
     shorter.model.max_seq_length = 16
     assert encoder_hash(shorter.model) != encoder_hash(encoder.model), "texts are cut elsewhere"
+    fewer = LateInteraction(tiny_bert)
+    fewer.model[1].skiplist_words = ["."]
+    assert encoder_hash(fewer.model) != encoder_hash(encoder.model), "tokens are left out"
     assert store_folder(tmp_path, encoder.model) != store_folder(tmp_path, encoder.model, "float16")
 
 
