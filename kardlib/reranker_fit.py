@@ -75,31 +75,31 @@ def fit_reranker(
     model.model_card_data.set_widget_examples = lambda dataset: None  # a progress bar that says nothing
     if options.lora:
         add_lora(model, options.lora)
+    history = _train(model, late, rows, settings, seed, work, options)
+    if options.lora:
+        merge_lora(model)
+    model.save_pretrained(str(out))
+    curve = [{"step": row["step"], "loss": row["loss"]} for row in history if "loss" in row]
+    return Fitted(curve, held_out_curve(history))
+
+
+def _train(
+    model: Any, late: bool, rows: Sequence[Any], settings: Settings, seed: int, work: Path, options: Options
+) -> list[dict[str, float]]:
     loss = sorted_loss_of(model, settings, options.chunk) if options.chunk else loss_of(model, settings)
     rows = best_only(rows) if settings.reranker_loss == "best document" else rows
-    trainer = _trainer(late)(
+    trainer_kind = MultiVectorEncoderTrainer if late else CrossEncoderTrainer
+    arguments_kind = MultiVectorEncoderTrainingArguments if late else CrossEncoderTrainingArguments
+    trainer = trainer_kind(
         model=model,
-        args=_kind(late)(output_dir=str(work), bf16=train_in_bf16(model), **_arguments(settings, seed)),
+        args=arguments_kind(output_dir=str(work), bf16=train_in_bf16(model), **_arguments(settings, seed)),
         train_dataset=(_columns if late else _lists)(rows, settings),
         loss=loss,
         callbacks=_callbacks(model, loss, settings, options),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
-    if options.lora:
-        merge_lora(model)
-    model.save_pretrained(str(out))
-    history = trainer.state.log_history
-    curve = [{"step": row["step"], "loss": row["loss"]} for row in history if "loss" in row]
-    return Fitted(curve, held_out_curve(history))
-
-
-def _trainer(late: bool) -> Any:
-    return MultiVectorEncoderTrainer if late else CrossEncoderTrainer
-
-
-def _kind(late: bool) -> Any:
-    return MultiVectorEncoderTrainingArguments if late else CrossEncoderTrainingArguments
+    return trainer.state.log_history
 
 
 def _callbacks(model: Any, loss: Any, settings: Settings, options: Options) -> list[Any]:

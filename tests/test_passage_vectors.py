@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import save_random
 
 from kardlib import passage_vectors
 from kardlib.candidates import Candidates
@@ -230,9 +229,3 @@ def test_no_candidates_make_no_ranking(encoder: LateInteraction, tmp_path: Path)
 def test_a_tokenless_fixture_would_be_noticed(tmp_path: Path) -> None:
     with pytest.raises(KardError, match="no token"):
         passage_vectors._write(tmp_path / "000000", ["x"], [np.zeros((0, 4), np.float32)], "float32")
-
-
-def test_random_backbones_differ(tmp_path: Path, encoder: LateInteraction) -> None:
-    torch.manual_seed(5)
-    other = LateInteraction(save_random("encoder", tmp_path / "other"))
-    assert store_folder(tmp_path, other.model) != store_folder(tmp_path, encoder.model)
