@@ -7,7 +7,7 @@ large, and all passages are alike. The same holds for P = softmax(f / tau2) and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,25 +117,26 @@ def temperature_warnings(
         pools: the unions of Eq. 3, scored by rho(d | r).
         ranked: candidates with the scores of the reranker to be trained; P is looked at where ``tau2`` is given.
     """
-    told = [_warning(pools, tau1, lambda text: text)]
+    told = [_warning(pools, tau1)]
     if ranked and tau2 is not None:
-        told.append(_warning(ranked, tau2, lambda text: text.replace("tau1", "tau2").replace("Q", "P")))
+        told.append((_warning(ranked, tau2) or "").replace("tau1", "tau2").replace("Q", "P"))
     return [text for text in told if text]
 
 
-def _warning(pools: Sequence[Candidates], tau: float, renamed: Callable[[str], str]) -> str | None:
+def _warning(pools: Sequence[Candidates], tau: float) -> str | None:
     now, told = sharpness(pools, tau), check_temperature(pools, tau)
-    if told is None and now.entropy >= ONE_HOT:
+    one_hot = now.entropy < ONE_HOT
+    if told is None and not one_hot:
         return None
     try:
         better = sharpness(pools, tau_for(pools))
     except KardError as error:
-        return renamed(f"{told or f'tau1 = {tau:g}: Q is one-hot'}; {error}")
-    if told is None or now.entropy < ONE_HOT:
-        lost = f", and {now.lost:.0%} of the candidates drop out of Eq. 3, being 0 in float32" if now.lost else ""
-        told = (
-            f"tau1 = {tau:g}: Q is one-hot (entropy {now.entropy:.2g} nats, scores spread over {now.spread:.3g}): only "
-            f"the first passage of each pool is learned{lost}"
-        )
-        return renamed(f"{told}; raise tau1 to about {better.tau:.2g}, where {better.counted:.1f} passages count")
-    return renamed(f"{told}; at {better.tau:.2g}, {better.counted:.1f} of {now.candidates:.0f} passages count")
+        return f"{told or f'tau1 = {tau:g}: Q is one-hot'}; {error}"
+    if not one_hot:
+        return f"{told}; at {better.tau:.2g}, {better.counted:.1f} of {now.candidates:.0f} passages count"
+    lost = f", and {now.lost:.0%} of the candidates drop out of Eq. 3, being 0 in float32" if now.lost else ""
+    return (
+        f"tau1 = {tau:g}: Q is one-hot (entropy {now.entropy:.2g} nats, scores spread over {now.spread:.3g}): only the "
+        f"first passage of each pool is learned{lost}; raise tau1 to about {better.tau:.2g}, where "
+        f"{better.counted:.1f} passages count"
+    )
