@@ -20,7 +20,7 @@ from .analysis import Analysis
 from .bm25 import Hit
 from .errors import KardError
 from .index_manifest import Manifest, check_files, check_settings, check_source, read_manifest
-from .index_shard import Columns, cut, open_columns
+from .index_shard import Columns, open_columns
 from .index_vocabulary import Vocabulary
 from .passage_source import PassageSource
 
@@ -50,7 +50,7 @@ class Index:
         self._vocabulary, self._shards = vocabulary, shards
         self._firsts = np.array([shard.first for shard in manifest.shards], dtype=np.int64)
         self._kernel = kernel
-        self._pieces, self._terms_of = cut(manifest.analysis)
+        self._pieces, self._terms_of = manifest.analysis.pieces, manifest.analysis.terms_of
         self._numbers: dict[str, tuple[int, ...]] = {}
 
     @classmethod

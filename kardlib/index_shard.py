@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,30 +50,17 @@ class Counted(NamedTuple):
     lengths: np.ndarray
 
 
-def cut(analysis: Analysis) -> tuple[Callable[[str], list[str]], Callable[[str], tuple[str, ...]]]:
-    """How a text becomes pieces, and a piece terms; whoever remembers the second analyses a distinct piece once."""
-    if hasattr(analysis, "pieces"):
-        return analysis.pieces, analysis.terms_of
-
-    def terms_of(word: str) -> tuple[str, ...]:
-        term = analysis.term(word)
-        return () if term is None else (term,)
-
-    return analysis.words, terms_of
-
-
 def count_terms(texts: Iterable[str], analysis: Analysis) -> Counted:
     """Count the terms of passages.
 
     Pieces of text become numbers as they are cut; each distinct piece is analysed once.
     """
-    pieces, terms_of = cut(analysis)
     number: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     flat, ends = array("i"), array("q", [0])
     for text in texts:
-        flat.extend(map(number.__getitem__, pieces(text)))
+        flat.extend(map(number.__getitem__, analysis.pieces(text)))
         ends.append(len(flat))
-    found = [terms_of(piece) for piece in number]
+    found = [analysis.terms_of(piece) for piece in number]
     del number
     terms = sorted(set(itertools.chain.from_iterable(found)))
     place = {term: i for i, term in enumerate(terms)}
