@@ -347,7 +347,16 @@ def test_queries_of_a_data_set(mini: MiniSet) -> None:
         question.id: Rationale(question_id=question.id, index=0, text=f"because of {question.id}", saw_gold=True)
         for question in (*splits["train"], *splits["test"][:5])
     }
-    data = DataSet("mini", splits["train"], splits["dev"], splits["test"], "test", mini.passages, told)
+    data = DataSet(
+        name="mini",
+        paper_name="",
+        train=splits["train"],
+        dev=splits["dev"],
+        test=splits["test"],
+        test_split="test",
+        passages=mini.passages,
+        annotations=told,
+    )
     questions = [*splits["train"], *splits["dev"], *splits["test"]]
     found = dataset_queries(data, "none")
     assert found == {question.id: query_of(question) for question in questions}
