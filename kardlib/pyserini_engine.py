@@ -106,4 +106,4 @@ def _pyserini(name: str) -> ModuleType:
         raise KardError(f"engine pyserini: it cannot be imported ({error}); pip install pyserini") from None
     except Exception as error:  # jnius raises its own kinds where there is no Java, or one too old
         first = (str(error).splitlines() or [""])[0]
-        raise KardError(f"engine pyserini: Java does not start ({type(error).__name__}: {first})") from None
+        raise KardError(f"engine pyserini: it or Java does not start ({type(error).__name__}: {first})") from None

@@ -1,6 +1,6 @@
 """Agreement with Lucene: on a hundred passages that Lucene searched, and on all of Simple Wikipedia.
 
-``data/lucene_parity_small.json`` holds what Lucene itself found among its passages, with scores; licences are in it.
+``data/lucene_parity_small.json`` holds what Lucene itself found among its passages, with scores, and its licences.
 The long version runs where KARD_LONG is set and KARD_DATA names the folder with the real data.
 """
 
