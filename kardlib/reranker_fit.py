@@ -5,7 +5,7 @@ With none of them asked for, the weights are those of ``train_reranker`` to the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,19 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
 from sentence_transformers.multi_vector_encoder import MultiVectorEncoderTrainingArguments
 from transformers import PrinterCallback, set_seed
 
+from .candidates import Candidates
 from .models import train_in_bf16
 from .presets import Settings
 from .released_reranker import Annealing, best_only
-from .reranker import _arguments, _columns, _lists, load_cross_encoder, load_late_interaction
-from .reranker_curves import HeldOut, HeldOutCurve, held_out_curve
+from .reranker import _arguments, _columns, _lists, load_cross_encoder, load_late_interaction, training_rows
+from .reranker_curves import HeldOut, HeldOutCurve, cut_pools, held_out_curve, question_of
 from .reranker_lora import Lora, add_lora, merge_lora
 from .reranker_losses import loss_of
 from .reranker_padding import sorted_loss_of
 from .student import SaveByTime, last_whole_checkpoint
+
+MEASURED = 100
+"""Held-out questions that are measured at most: each costs the reading of its candidates, six times. Our choice."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,32 @@ def fit_reranker(
     model.save_pretrained(str(out))
     curve = [{"step": row["step"], "loss": row["loss"]} for row in history if "loss" in row]
     return Fitted(curve, held_out_curve(history))
+
+
+def fit_from_pools(
+    pools: Sequence[Candidates],
+    queries: Mapping[str, str],
+    texts: Mapping[str, str],
+    settings: Settings,
+    seed: int,
+    out: Path,
+    work: Path,
+    lora: Lora | None = None,
+    found: Callable[[str], Candidates] | None = None,
+) -> Fitted:
+    """Train on pools of Eq. 3, with curves on a tenth of the questions where it is known what BM25 finds for these.
+
+    Args:
+        pools, queries, texts: as for :func:`kardlib.reranker.training_rows`.
+        found: the candidates of a question by its id. Where it is given, a tenth is held out, whatever is measured.
+    """
+    held = None
+    if found is not None:
+        pools, measured = cut_pools(pools, at_most=MEASURED)
+        names = sorted({question_of(pool) for pool in measured})
+        held = HeldOut(measured, queries, {name: found(name) for name in names}, texts)
+    rows = training_rows(pools, queries, texts, settings, seed)
+    return fit_reranker(rows, settings, seed, out, work, Options(lora=lora, held=held))
 
 
 def _train(

@@ -22,7 +22,7 @@ from kardlib.prompts import query_of
 from kardlib.reranker import load_cross_encoder, load_late_interaction, load_reranker, train_reranker, training_rows
 from kardlib.reranker_curves import HeldOut, cut_pools, measure_held_out, question_of
 from kardlib.reranker_curves_figure import curves_figure
-from kardlib.reranker_fit import Options, fit_reranker
+from kardlib.reranker_fit import Options, fit_from_pools, fit_reranker
 from kardlib.reranker_lora import Lora, add_lora, merge_lora, trained_share
 from kardlib.reranker_losses import eq3_loss
 from kardlib.student import SaveByTime
@@ -122,6 +122,26 @@ def test_what_is_measured_is_eq3_and_hits_by_hand(held: HeldOut, tiny_bert: str)
     assert measured["kl"] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
     assert measured["hits@5"] == pytest.approx(100 * sum(hits) / len(hits))
     assert measured["hits@1"] <= measured["hits@3"] <= measured["hits@5"] <= measured["hits@10"]
+
+
+def test_a_training_from_pools_holds_a_tenth_out(
+    mini: MiniSet, search: BM25, pools: list, texts: dict, queries: dict, tiny_bert: str, tmp_path: Path
+) -> None:
+    settings, by_id = settings_for(FORMS[0], tiny_bert), {q.id: q for q in mini.splits["train"]}
+    asked: list[str] = []
+
+    def found(name: str) -> Candidates:
+        asked.append(name)
+        return question_candidates(search, by_id[name], 12)
+
+    fitted = fit_from_pools(pools, queries, texts, settings, 0, tmp_path / "a", tmp_path / "work1", found=found)
+    kept, out = cut_pools(pools)
+    assert sorted(asked) == sorted({question_of(pool) for pool in out}) and len(fitted.held) > 2
+    rows = training_rows(kept, queries, texts, settings, 0)
+    assert fit_reranker(rows, settings, 0, tmp_path / "b", tmp_path / "work2").curve == fitted.curve
+    assert same_weights(tmp_path / "a", tmp_path / "b"), "trained on the others alone"
+    whole = fit_from_pools(pools, queries, texts, settings, 0, tmp_path / "c", tmp_path / "work3")
+    assert whole.held == [] and not same_weights(tmp_path / "a", tmp_path / "c")
 
 
 def test_the_figure_shows_both_sides() -> None:
