@@ -31,12 +31,12 @@ from .rows import Row, row, seconds
 ENCODER = "all-MiniLM-L6-v2"
 QUESTIONS, WIDTH, WORDS = 12, 100, 100
 PADDED = 512
-STEPS, BATCH_QUESTIONS, POOL = 2, 4, 8
+STEPS, BATCH_QUESTIONS, POOL = 2, 2, 8
 """Training steps that are timed, questions of a step, and passages of a question."""
 
 
 def rows() -> list[Row]:
-    """The benchmark's rows; about five minutes on two cores, 5 GB of memory for the padded training."""
+    """The benchmark's rows; about five minutes on two cores; the padded training takes some GB of memory."""
     queries, groups, passages = candidates()
     return [*reranking(queries, groups, passages), training(queries, groups, passages)]
 
