@@ -177,6 +177,11 @@ class Experiment(Keys):
             from .reranker import train_reranker, training_rows
 
             queries = {q.id: query_of(q) for q in self.data.train}
+            if self.settings.lora or self.settings.reranker_curves:
+                from .training_steps import fit_reranker
+
+                fit_reranker(self, queries, seed, folder)
+                return
             rows = training_rows(self.pools(), queries, self.texts, self.settings, seed)
             curve = train_reranker(rows, self.settings, seed, folder / "model", folder / SCRATCH)
             write_json(folder / "curve.json", curve)
@@ -194,6 +199,11 @@ class Experiment(Keys):
 
             found = self.candidates(split, max(WIDTH, self.settings.kappa_star))
             model = load_reranker(str(self.reranker(seed)), self.settings.reranker_form)
+            if self.settings.reranker_vectors != "none" and self.settings.reranker_form == "late-interaction":
+                from .passage_vectors import CachedLateInteraction
+
+                kept = self.root / "passage-vectors"
+                model = CachedLateInteraction(model, kept, stored=self.settings.reranker_vectors)
             queries = [query_of(q) for q in self.questions(split)]
             write_jsonl(folder / "reranked.jsonl", model.rank(queries, list(found.values()), self.texts))
 

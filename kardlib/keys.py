@@ -150,11 +150,16 @@ class Keys:
         return self._key("pools", ("kappa1", "kappa2"), after=self._kept(), **self._departures("pool_as_released"))
 
     def _key_reranker(self, seed: int) -> dict[str, Any]:
-        extra = self._departures("reranker_loss", "reranker_frozen_passages")
+        extra = self._departures("reranker_loss", "reranker_frozen_passages", "lora", "reranker_curves")
+        if self.coded and (self.settings.lora or self.settings.reranker_curves):
+            extra["fit"] = code(("reranker_fit",))
         return self._key("reranker", _RERANKER, seed=seed, after=fingerprint(self.key("pools")), **extra)
 
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:
         extra = {"seed": seed, "split": split, "after": fingerprint(self.key("reranker", seed=seed))}
+        extra |= self._departures("reranker_vectors")
+        if self.coded and self.settings.reranker_vectors != "none":
+            extra["vectors"] = code(("passage_vectors",))
         return self._key("reranked", width=max(WIDTH, self.settings.kappa_star), **extra)
 
     def _key_untrained(self) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Settings(BaseModel):
         seeds: one student of each kind, and one reranker, is trained for each.
         reranker_part: questions of a reranker's batch that are in memory at a time; their gradients are summed, so it
             changes memory and float noise only.
+        lora: train low-rank changes of the reranker's query and value projections alone, as the authors' code does.
+        reranker_curves: hold a tenth of the training questions out and measure KL and hits@k on them while it trains.
+        reranker_vectors: keep the token vectors of the candidates' passages on disk, for a late-interaction reranker.
         dapt: text that the student is adapted to before it is trained (Fig. 3); ``dapt_text`` is a file or folder with
             the related text of a set that is not generated.
         rag_form: how RAG sums over its k passages (Table 7); ``retriever_lr`` is that of its query encoder, the
@@ -88,6 +91,9 @@ class Settings(BaseModel):
     reranker_epochs: int = Field(ge=1)
     reranker_batch: int = Field(ge=1)
     reranker_part: int = Field(default=16, ge=1)
+    lora: bool = False
+    reranker_curves: bool = False
+    reranker_vectors: Literal["none", "float32", "float16"] = "none"
     dapt: Literal["none", "knowledge base", "related"] = "none"
     dapt_text: str = ""
     dapt_lr: float = Field(default=1e-4, gt=0)

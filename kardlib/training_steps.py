@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import student
+from .candidates import Candidates, question_candidates
 from .methods import TRAININGS
 from .models import token_counter
 from .prompts import build_target
@@ -34,6 +35,24 @@ def train_student_on(experiment: Experiment, folder: Path, training: str, seed: 
     base = s.student if s.dapt == "none" else str(experiment.adapted(seed))
     curve = student.train_student(base, pairs, Hyperparameters.of(s), seed, folder / "model", folder / SCRATCH)
     write_json(folder / "curve.json", curve)
+
+
+def fit_reranker(experiment: Experiment, queries: dict[str, str], seed: int, folder: Path) -> None:
+    """A reranker with LoRA, or with curves on a tenth of the training questions that is held out for them."""
+    from .reranker_fit import fit_from_pools
+    from .reranker_lora import Lora
+
+    s, by_id = experiment.settings, {q.id: q for q in experiment.data.train}
+
+    def found(identifier: str) -> Candidates:
+        return question_candidates(experiment.search, by_id[identifier], s.kappa_star)
+
+    fitted = fit_from_pools(
+        experiment.pools(), queries, experiment.texts, s, seed, folder / "model", folder / SCRATCH,
+        lora=Lora() if s.lora else None, found=found if s.reranker_curves else None,
+    )  # fmt: skip
+    write_json(folder / "curve.json", fitted.curve)
+    write_json(folder / "held.json", fitted.held)
 
 
 def train_retriever(experiment: Experiment, folder: Path, seed: int) -> None:
