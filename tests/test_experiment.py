@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import json
 import multiprocessing
 import shutil
 from collections.abc import Iterator
@@ -20,8 +21,12 @@ from kardlib.candidates import question_candidates, rationale_candidates
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.generate import Generator
+from kardlib.index_build import build_index
+from kardlib.index_command import CANDIDATES, INDEX, PASSAGES
 from kardlib.jobs import Job, run_jobs
+from kardlib.knowledge_base_builders import Origin, build_from_passages
 from kardlib.methods import KARD, METHODS, TRAININGS, Method, method, training_name
+from kardlib.passage_source import PassageList
 from kardlib.predict import predict, test_passages
 from kardlib.presets import Settings, resolve
 from kardlib.prompts import build_prompt, build_target, parse_answer, query_of
@@ -366,6 +371,31 @@ def test_cells_share_what_was_generated_but_not_each_others_changes(settings: Se
     one.data.passages.pop()
     assert other.data.train and len(other.data.passages) == len(one.data.passages) + 1
     assert Experiment(settings.model_copy(update={"world": settings.world + 1})).data.mini is not other.data.mini
+
+
+def test_an_index_of_the_same_passages_changes_nothing_but_the_way(settings: Settings, tmp_path: Path) -> None:
+    one = Experiment(settings)
+    base = build_from_passages(
+        tmp_path / PASSAGES, PassageList(one.data.passages), Origin(name="the same", source="test"), progress=False
+    )
+    build_index(base, tmp_path / INDEX, shard_passages=50, progress=False)
+    other = Experiment(settings.model_copy(update={"index": str(tmp_path)}))
+    assert other.key("pools") != one.key("pools") and other.key("rationales") == one.key("rationales")
+    assert other.pools() == one.pools() and other.candidates() == one.candidates() and other.truth() == one.truth()
+    assert other.training_pairs(KARD) == one.training_pairs(KARD)
+    assert all(other.texts[i] == text for i, text in one.texts.items())
+    assert any("knowledge base: the same" in note for note in other.data.notes)
+    assert list((tmp_path / CANDIDATES).rglob("*.parquet")), "what was found is kept"
+
+
+def test_lora_curves_and_kept_vectors_are_steps_of_their_own(settings: Settings) -> None:
+    one = Experiment(settings)
+    fitted = one.with_settings(lora=True, reranker_curves=True)
+    assert fitted.folder("reranker", seed=0) != one.folder("reranker", seed=0)
+    held = json.loads((fitted.reranker(0).parent / "held.json").read_text())
+    assert [row["step"] for row in held] == sorted({row["step"] for row in held}) and len(held) > 1
+    kept = one.with_settings(reranker_vectors="float32").reranked(0)
+    assert {i: c.passages for i, c in kept.items()} == {i: c.passages for i, c in one.reranked(0).items()}
 
 
 def test_a_query_with_no_known_word_is_one_line(settings: Settings) -> None:
