@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from .dataset import DataSet
 from .knowledge_base import KnowledgeBase
-from .presets import MINI_SETS, Settings, resolve
+from .presets import MINI_SETS, SPLIT_SIZES, Settings, resolve
 from .readers import read_dataset
 
 
@@ -19,14 +19,18 @@ def data_of(settings: Settings, base: KnowledgeBase | None = None) -> DataSet:
     """
     s = settings
     if s.dataset in MINI_SETS:
-        data = _copied(_generated(s.dataset, s.world, s.inventory, s.size, s.share))
+        sizes = tuple(SPLIT_SIZES[s.size].items())
+        data = _copied(_generated(s.dataset, s.world, s.inventory, s.size, s.share, sizes))
     else:
         data = read_dataset(s)
     return data if base is None else _with_passages(data, base)
 
 
-@lru_cache(maxsize=3)  # the cells of a table share their questions, and making a set takes up to a second
-def _generated(dataset: str, world: int, inventory: str, size: str, share: float) -> DataSet:
+# The cells of a table share their questions, and making a set takes up to a second; ``sizes`` is part of the key alone.
+@lru_cache(maxsize=3)
+def _generated(
+    dataset: str, world: int, inventory: str, size: str, share: float, sizes: tuple[tuple[str, int], ...]
+) -> DataSet:
     return read_dataset(resolve("mini", dataset=dataset, world=world, inventory=inventory, size=size, share=share))
 
 
