@@ -15,6 +15,7 @@ from .passage_files import mapped_batches
 from .passage_rules import PassageRule
 from .passage_source import digest_of
 from .records import Passage, Record
+from .store import atomic_write
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -75,6 +76,12 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise KardError(f"{path}: {f'field {field}: ' if field else ''}{first['msg']}") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``, whole or not at all."""
+    with atomic_write(folder / MANIFEST) as file:
+        file.write(manifest.model_dump_json(indent=1) + "\n")
 
 
 class KnowledgeBase:

@@ -15,13 +15,12 @@ from tqdm import tqdm
 
 from .documents import Document
 from .errors import KardError
-from .knowledge_base import MANIFEST, KnowledgeBase, Manifest
+from .knowledge_base import KnowledgeBase, Manifest, write_manifest
 from .passage_files import Entry, write_passages
 from .passage_rules import PassageRule
 from .passage_sort import RUN_BYTES, sorted_by_id
 from .passage_source import PassageSource
 from .records import Record
-from .store import atomic_write
 from .whole_folder import whole_folder
 
 NUMBER_DIGITS = 9
@@ -168,5 +167,4 @@ def _write(
         documents=documents,
         empty=empty,
     )
-    with atomic_write(partial / MANIFEST) as file:
-        file.write(manifest.model_dump_json(indent=1) + "\n")
+    write_manifest(partial, manifest)

@@ -17,7 +17,7 @@ from .dataset import DataSet
 from .documents import FIELDS, Fields, files_state, read_documents
 from .errors import KardError
 from .hub_documents import LICENCES, hub_documents, hub_revision
-from .knowledge_base import MANIFEST, KnowledgeBase
+from .knowledge_base import MANIFEST, KnowledgeBase, write_manifest
 from .knowledge_base_builders import (
     Origin,
     build_from_documents,
@@ -57,7 +57,7 @@ class Choices:
     Attributes:
         rule, fields: of documents; a data set's passages and a knowledge base's are taken as they are.
         name: of the knowledge base; its source's by default.
-        licence: where it is not known already.
+        licence: of the text, where it is not the one that is known.
         parameters: of a data set, ``data_dir`` for one.
         again: make what is there once more.
         progress: show bars.
@@ -96,9 +96,17 @@ def make_knowledge_base(folder: Path, specs: Sequence[Spec], choices: Choices) -
         KardError: a source cannot be read (file, line and field are named), two have the same name, or two passages
             the same id.
     """
+    base = _make_one(folder, specs[0], choices) if len(specs) == 1 else _merge(folder, specs, choices)
+    given = {"name": choices.name, "licence": choices.licence}
+    manifest = base.manifest.model_copy(update={field: text for field, text in given.items() if text})
+    if manifest == base.manifest:
+        return base
+    write_manifest(folder, manifest)  # no passage depends on it
+    return KnowledgeBase.open(folder)
+
+
+def _merge(folder: Path, specs: Sequence[Spec], choices: Choices) -> KnowledgeBase:
     names = [spec.name for spec in specs]
-    if len(specs) == 1:
-        return _make_one(folder, specs[0], choices)
     if len(set(names)) < len(names):
         raise KardError(f"two sources have the same name ({', '.join(names)}); NAME=SOURCE gives another")
     plain = [spec.name for spec in specs if spec.plain]
@@ -106,9 +114,9 @@ def make_knowledge_base(folder: Path, specs: Sequence[Spec], choices: Choices) -
     if (found := _found(folder, recipe, choices)) is not None:
         return found
     scratch = folder.parent / "parts"
-    parts = {spec.name: _part(scratch / spec.name, spec, replace(choices, name="")) for spec in specs}
+    parts = {spec.name: _part(scratch / spec.name, spec, replace(choices, name="", licence="")) for spec in specs}
     origin = merged_origin(choices.name or "+".join(names), parts, recipe)
-    base = build_merged(folder, parts, origin, replace=folder.exists(), progress=choices.progress, plain=plain)
+    base = build_merged(folder, parts, origin, replace=True, progress=choices.progress, plain=plain)
     shutil.rmtree(scratch, ignore_errors=True)
     return base
 
@@ -141,14 +149,12 @@ def _make_one(folder: Path, spec: Spec, choices: Choices) -> KnowledgeBase:
         at = Path(spec.target).expanduser().absolute()
         documents, source, licence = read_documents(at, choices.fields), at.name, ""
     origin = Origin(name=choices.name or spec.name, source=source, licence=choices.licence or licence, recipe=recipe)
-    return build_from_documents(
-        folder, documents, choices.rule, origin, replace=folder.exists(), progress=choices.progress
-    )
+    return build_from_documents(folder, documents, choices.rule, origin, replace=True, progress=choices.progress)
 
 
 def _copy(folder: Path, at: Path) -> KnowledgeBase:
     if at != folder.absolute():
-        with whole_folder(folder, replace=folder.exists()) as partial:
+        with whole_folder(folder, replace=True) as partial:
             shutil.copytree(at, partial, dirs_exist_ok=True)
     return KnowledgeBase.open(folder)
 
@@ -170,7 +176,7 @@ def _make_of_set(folder: Path, spec: Spec, choices: Choices, recipe: str) -> Kno
         notes=tuple(data.notes),
     )
     passages = PassageList(data.passages)
-    return build_from_passages(folder, passages, origin, replace=folder.exists(), progress=choices.progress)
+    return build_from_passages(folder, passages, origin, replace=True, progress=choices.progress)
 
 
 def _recipe(spec: Spec, choices: Choices) -> str:

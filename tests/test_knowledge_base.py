@@ -405,8 +405,20 @@ def test_the_same_sources_are_not_read_twice(tmp_path: Path, monkeypatch: pytest
     assert other.manifest.rule == WINDOWS and other.digest != first.digest
     write(source, rows(21))
     assert make_knowledge_base(out, [spec_of(str(source))], choices).manifest.documents == 21
+    named = make_knowledge_base(out, [spec_of(str(source))], Choices(name="mine", licence="CC0", progress=False))
+    assert (named.manifest.name, named.manifest.licence, named.manifest.documents) == ("mine", "CC0", 21)
+    assert KnowledgeBase.open(out).manifest == named.manifest
     assert make_knowledge_base(out, [spec_of(str(out))], choices).manifest.documents == 21
     assert make_knowledge_base(tmp_path / "copy", [spec_of(str(out))], choices).manifest.documents == 21
+
+
+def test_the_command_goes_on_behind_a_kill_between_two_renames(tmp_path: Path) -> None:
+    source, out = write(tmp_path / "own.jsonl", rows(20)), tmp_path / "out" / "passages"
+    choices = Choices(progress=False)
+    make_knowledge_base(out, [spec_of(str(source))], choices)
+    write(source, rows(21))
+    out.rename(out.with_name(".passages.old"))
+    assert make_knowledge_base(out, [spec_of(str(source))], choices).manifest.documents == 21
 
 
 def test_several_sources_are_merged_by_name(tmp_path: Path) -> None:
