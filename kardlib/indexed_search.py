@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .candidate_store import CandidateStore
-from .index import Index
-from .index_command import CANDIDATES, INDEX, PASSAGES
+from .index_command import CANDIDATES, opened
 from .index_key import index_key
 from .knowledge_base import KnowledgeBase
 from .stored_candidates import StoredSearcher
@@ -40,8 +39,8 @@ class IndexedSearch(StoredSearcher):
     """
 
     def __init__(self, folder: str) -> None:
-        self.base = KnowledgeBase.open(Path(folder) / PASSAGES)
-        index = Index.open(Path(folder) / INDEX, self.base)
+        index = opened(Path(folder))
+        self.base: KnowledgeBase = index.passages
         super().__init__(CandidateStore(Path(folder) / CANDIDATES, index_key(index.manifest)), index, live=True)
         self.texts = Texts(self.base)
 
