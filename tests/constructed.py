@@ -39,9 +39,12 @@ def put_all(experiment: Experiment, jobs: Iterable[Job]) -> list[Path]:
 
 
 def experiment_on(mini: MiniSet, predictions: Iterable[Prediction] = (), **settings: Any) -> Experiment:
-    """An experiment on a small mini set whose predictions are given by hand; it searches, and trains nothing."""
+    """An experiment on a small mini set whose predictions are given by hand; it searches, and trains nothing.
+
+    Its lists of questions are its own: tests share ``mini``.
+    """
     one = Experiment(resolve("mini", dataset=mini.task.name, size="smoke", **settings))
-    task, splits = mini.task, (mini.splits[name] for name in ("train", "dev", "test"))
+    task, splits = mini.task, ([*mini.splits[name]] for name in ("train", "dev", "test"))
     one.__dict__["data"] = DataSet(task.name, task.paper_name, *splits, "test", mini.passages, mini=mini)
     made = list(predictions)
     told = ScriptedTeacher(mini).rationales(mini.splits["test"], 1, show_gold=False)
