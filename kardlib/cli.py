@@ -178,7 +178,8 @@ def _run(options: argparse.Namespace, rest: list[str], always: Mapping[str, str]
 
 def _all(options: argparse.Namespace, rest: list[str]) -> int:
     options.notebook = "all"
-    return _run(options, rest, {"everything": "true"})
+    given = given_parameters(options)
+    return _run(options, rest, {"everything": "true", **({"anew": given["retrain"]} if "retrain" in given else {})})
 
 
 def _params(options: argparse.Namespace, rest: list[str]) -> int:

@@ -322,3 +322,16 @@ def test_a_report_of_nothing_is_made_of_what_ships(
     assert numbers == sorted(numbers) and {"06", "07", "13", "99"} <= set(numbers) and min(numbers) == "06"
     assert numbers[-1] == "99", "it sums up what the others have recorded"
     assert not any(plan.settings.retrain for plan in made)
+
+
+@pytest.mark.parametrize("given", [(), ("retrain=true",), ("retrain=false",)])
+def test_all_makes_every_cell_and_makes_it_anew_where_asked(
+    given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notebook_params, "NOTEBOOKS", REPOSITORY / "notebooks")
+    made: list[notebook_params.Plan] = []
+    monkeypatch.setattr("kardlib.demo.run_plans", lambda plans, *_, **__: made.extend(plans) or [])
+    assert main(["all", *(part for text in given for part in ("-p", text))]) == 0
+    table = next(plan for plan in made if plan.notebook.startswith("06"))
+    assert table.extra.get("everything") is True
+    assert table.extra.get("anew", False) is ("retrain=true" in given)
