@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .bm25 import BM25, Searcher
 from .candidates import (
@@ -309,7 +309,7 @@ class Experiment(Keys):
 
         return self._outputs("controls", make, control=control, seed=seed, name=name)
 
-    def curve(self, step: str, **arguments: Any) -> list[dict[str, float]]:
-        """Loss curve of a trained reranker or student."""
+    def curve(self, step: str, of: Literal["curve", "held"] = "curve", **arguments: Any) -> list[dict[str, float]]:
+        """Loss curve of a trained reranker or student; ``held``: what the questions held out of a reranker gave."""
         getattr(self, step)(**arguments)
-        return json.loads((self.folder(step, **arguments) / "curve.json").read_text())
+        return json.loads((self.folder(step, **arguments) / f"{of}.json").read_text())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
 import multiprocessing
 import shutil
 from collections.abc import Iterator
@@ -392,7 +391,7 @@ def test_lora_curves_and_kept_vectors_are_steps_of_their_own(settings: Settings)
     one = Experiment(settings)
     fitted = one.with_settings(lora=True, reranker_curves=True)
     assert fitted.folder("reranker", seed=0) != one.folder("reranker", seed=0)
-    held = json.loads((fitted.reranker(0).parent / "held.json").read_text())
+    held = fitted.curve("reranker", "held", seed=0)
     assert [row["step"] for row in held] == sorted({row["step"] for row in held}) and len(held) > 1
     kept = one.with_settings(reranker_vectors="float32").reranked(0)
     assert {i: c.passages for i, c in kept.items()} == {i: c.passages for i, c in one.reranked(0).items()}
