@@ -21,7 +21,7 @@ from kardlib.candidates import Candidates
 from kardlib.errors import KardError
 from kardlib.passage_encoding import BATCH
 from kardlib.passage_vectors import CachedLateInteraction
-from kardlib.reranker import LateInteraction, _sorted, load_late_interaction
+from kardlib.reranker import LateInteraction, best_first, load_late_interaction
 from kardlib.reranker_losses import LateInteractionLoss
 from kardlib.reranker_padding import SortedLateInteractionLoss
 
@@ -85,7 +85,7 @@ def padded_at_a_time(
         for query, group in zip(queries, groups, strict=True):
             vectors = reranker.model.encode([passages[i] for i in group.passages], task="document", **options)
             asked = reranker.model.encode([query], task="query", **options)[0]
-            ranked.append(_sorted(group, reranker.maxsim(asked, vectors)))
+            ranked.append(best_first(group, reranker.maxsim(asked, vectors)))
     return ranked
 
 

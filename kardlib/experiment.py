@@ -34,7 +34,7 @@ from .prompts import Pair, query_of
 from .records import Prediction, Question, Rationale, read_jsonl, write_jsonl
 from .shipped import KINDS, Ranked, first_passages, read_set
 from .splits import cut
-from .store import SCRATCH, artefact, artefact_folder, fingerprint, write_json
+from .store import artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
 from .tally import Tally
 
@@ -172,21 +172,7 @@ class Experiment(Keys):
 
     def reranker(self, seed: int) -> Path:
         """Folder of the reranker that was trained with a seed; ``curve.json`` holds its loss."""
-
-        def make(folder: Path) -> None:
-            from .reranker import train_reranker, training_rows
-
-            queries = {q.id: query_of(q) for q in self.data.train}
-            if self.settings.lora or self.settings.reranker_curves:
-                from .training_steps import fit_reranker
-
-                fit_reranker(self, queries, seed, folder)
-                return
-            rows = training_rows(self.pools(), queries, self.texts, self.settings, seed)
-            curve = train_reranker(rows, self.settings, seed, folder / "model", folder / SCRATCH)
-            write_json(folder / "curve.json", curve)
-
-        return artefact(self.root, "reranker", self.key("reranker", seed=seed), make) / "model"
+        return self._trained("reranker", seed=seed)
 
     def reranked(self, seed: int, split: Split = "test") -> dict[str, Candidates]:
         """The kappa* candidates of each question in the order of the trained reranker, by question id.

@@ -25,7 +25,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "rationales": ("teacher", "readers"),
     "verdicts": ("filter", "generate"),
     "pools": ("candidates",),
-    "reranker": ("reranker",),
+    "reranker": ("reranker_training",),
     "reranked": ("reranker", "candidates"),
     "untrained": ("reranker", "candidates"),
     "adapted": ("dapt",),
@@ -150,9 +150,8 @@ class Keys:
         return self._key("pools", ("kappa1", "kappa2"), after=self._kept(), **self._departures("pool_as_released"))
 
     def _key_reranker(self, seed: int) -> dict[str, Any]:
-        extra = self._departures("reranker_loss", "reranker_frozen_passages", "lora", "reranker_curves")
-        if self.coded and (self.settings.lora or self.settings.reranker_curves):
-            extra["fit"] = code(("reranker_fit",))
+        switches = "reranker_loss", "reranker_frozen_passages", "reranker_part", "reranker_chunk"
+        extra = self._departures(*switches, "lora", "reranker_curves")
         return self._key("reranker", _RERANKER, seed=seed, after=fingerprint(self.key("pools")), **extra)
 
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:

@@ -24,7 +24,7 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from .candidates import Candidates
 from .errors import KardError
 from .passage_encoding import encode_sorted, token_counts
-from .reranker import LateInteraction, _sorted
+from .reranker import LateInteraction, best_first
 
 Stored = Literal["float32", "float16"]
 """How a value is stored. float16 halves the disk; cosines move by about 1e-3, so near ties can change places: measure
@@ -183,9 +183,9 @@ class CachedLateInteraction:
         if self._vectors is None or not all(text in self._vectors for text in needed):
             options = self._stored, self._processes, self._tell
             self._vectors = store_passages(self.folder, self.model, needed, *options)
-        encoded = self._reranker._encode(list(queries), "query")
+        encoded = self._reranker.encode(list(queries), "query")
         return [
-            _sorted(group, self._vectors.maxsim(query.float().cpu().numpy(), [texts[i] for i in group.passages]))
+            best_first(group, self._vectors.maxsim(query.cpu().numpy(), [texts[i] for i in group.passages]))
             for query, group in zip(encoded, candidates, strict=True)
         ]
 

@@ -42,7 +42,9 @@ class Settings(BaseModel):
         pool: candidates sampled from the union at each reranker step.
         seeds: one student of each kind, and one reranker, is trained for each.
         reranker_part: questions of a reranker's batch that are in memory at a time; their gradients are summed, so it
-            changes memory and float noise only.
+            changes memory, float noise and which tokens dropout takes.
+        reranker_chunk: passages that go through the reranker together in training, sorted by length, so that less is
+            padded; 0 for all of a step, as the library has it. It changes what ``reranker_part`` changes.
         lora: train low-rank changes of the reranker's query and value projections alone, as the authors' code does.
         reranker_curves: hold a tenth of the training questions out and measure KL and hits@k on them while it trains.
         reranker_vectors: keep the token vectors of the candidates' passages on disk, for a late-interaction reranker.
@@ -91,6 +93,7 @@ class Settings(BaseModel):
     reranker_epochs: int = Field(ge=1)
     reranker_batch: int = Field(ge=1)
     reranker_part: int = Field(default=16, ge=1)
+    reranker_chunk: int = Field(default=0, ge=0)
     lora: bool = False
     reranker_curves: bool = False
     reranker_vectors: Literal["none", "float32", "float16"] = "none"

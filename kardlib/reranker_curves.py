@@ -6,7 +6,7 @@ nothing from the random numbers of the training: the weights are the same with i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,7 @@ from transformers import TrainerCallback
 
 from .candidates import Candidates
 from .errors import KardError
-from .live_reranker import reranker_of
-from .reranker import CrossEncoding, LateInteraction
+from .reranker import CrossEncoding, LateInteraction, reranker_of
 from .reranker_losses import eq3_loss
 from .splits import hash_share
 
@@ -25,6 +24,10 @@ SHARE = 0.1
 TRUTH = 3
 """Passages that the rationale finds first, the ones that count as hits."""
 KS = (1, 3, 5, 10)
+TIMES = 5
+"""Measurements after the start."""
+MEASURED = 100
+"""Held-out questions that are measured at most: each costs the reading of its candidates, six times. Our choice."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,23 @@ def cut_pools(
     return parts
 
 
+def hold_out(
+    pools: Sequence[Candidates],
+    queries: Mapping[str, str],
+    texts: Mapping[str, str],
+    found: Callable[[str], Candidates],
+) -> tuple[list[Candidates], HeldOut]:
+    """The pools to train on, and the questions to measure on.
+
+    Args:
+        pools, queries, texts: as for :func:`kardlib.reranker_training.training_rows`.
+        found: what BM25 finds for a question, by its id.
+    """
+    kept, measured = cut_pools(pools, at_most=MEASURED)
+    names = sorted({question_of(pool) for pool in measured})
+    return kept, HeldOut(measured, queries, {name: found(name) for name in names}, texts)
+
+
 def measure_held_out(
     reranker: LateInteraction | CrossEncoding, held: HeldOut, tau1: float, tau2: float
 ) -> dict[str, float]:
@@ -98,24 +118,23 @@ def _hit(pool: Candidates, ranked: Candidates, k: int) -> bool:
 
 
 class HeldOutCurve(TrainerCallback):
-    """Measures a reranker in training, before its first step, ``times`` times on the way, the last at its end.
+    """Measures a reranker in training: before its first step, and ``TIMES`` times on the way, the last at its end.
 
     The rows go into the trainer's own log history, so that a training that goes on after a kill still has them.
 
     Args:
         model: the one that is trained.
-        times: measurements after the start.
     """
 
-    def __init__(self, model: Any, held: HeldOut, tau1: float, tau2: float, times: int = 5) -> None:
-        self._model, self._held, self._taus, self._times = model, held, (tau1, tau2), max(1, times)
+    def __init__(self, model: Any, held: HeldOut, tau1: float, tau2: float) -> None:
+        self._model, self._held, self._taus = model, held, (tau1, tau2)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 0:
             self._measure(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        every = max(1, state.max_steps // self._times)
+        every = max(1, state.max_steps // TIMES)
         last, step = state.max_steps, state.global_step
         if step == last or (step % every == 0 and last - step >= every):
             self._measure(state)

@@ -19,8 +19,7 @@ from torch import nn
 
 from .candidates import Candidates
 from .errors import KardError
-from .live_reranker import reranker_of
-from .reranker import CrossEncoding, LateInteraction
+from .reranker import CrossEncoding, LateInteraction, reranker_of
 
 Precision = Literal["float32", "bfloat16", "int8"]
 FASTER, OVERLAP = 1.2, 0.95

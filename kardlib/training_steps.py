@@ -10,7 +10,7 @@ from . import student
 from .candidates import Candidates, question_candidates
 from .methods import TRAININGS
 from .models import token_counter
-from .prompts import build_target
+from .prompts import build_target, query_of
 from .store import SCRATCH, write_json
 from .student import Hyperparameters
 
@@ -37,22 +37,24 @@ def train_student_on(experiment: Experiment, folder: Path, training: str, seed: 
     write_json(folder / "curve.json", curve)
 
 
-def fit_reranker(experiment: Experiment, queries: dict[str, str], seed: int, folder: Path) -> None:
-    """A reranker with LoRA, or with curves on a tenth of the training questions that is held out for them."""
-    from .reranker_fit import fit_from_pools
-    from .reranker_lora import Lora
+def train_reranker_on(experiment: Experiment, folder: Path, seed: int) -> None:
+    """A reranker on Eq. 3; with curves, a tenth of the training questions is held out for them (``held.json``)."""
+    from .reranker_curves import hold_out
+    from .reranker_training import train_reranker, training_rows
 
     s, by_id = experiment.settings, {q.id: q for q in experiment.data.train}
+    queries = {name: query_of(question) for name, question in by_id.items()}
 
-    def found(identifier: str) -> Candidates:
-        return question_candidates(experiment.search, by_id[identifier], s.kappa_star)
+    def found(name: str) -> Candidates:
+        return question_candidates(experiment.search, by_id[name], s.kappa_star)
 
-    fitted = fit_from_pools(
-        experiment.pools(), queries, experiment.texts, s, seed, folder / "model", folder / SCRATCH,
-        lora=Lora() if s.lora else None, found=found if s.reranker_curves else None,
-    )  # fmt: skip
-    write_json(folder / "curve.json", fitted.curve)
-    write_json(folder / "held.json", fitted.held)
+    pools, held = experiment.pools(), None
+    if s.reranker_curves:
+        pools, held = hold_out(pools, queries, experiment.texts, found)
+    rows = training_rows(pools, queries, experiment.texts, s, seed)
+    curves = train_reranker(rows, s, seed, folder / "model", folder / SCRATCH, held)
+    write_json(folder / "curve.json", curves.loss)
+    write_json(folder / "held.json", curves.held)
 
 
 def train_retriever(experiment: Experiment, folder: Path, seed: int) -> None:
@@ -80,6 +82,7 @@ def train_rag_on(experiment: Experiment, folder: Path, seed: int) -> None:
 
 
 TRAINED = {
+    "reranker": train_reranker_on,
     "adapted": train_adapted,
     "student": train_student_on,
     "retriever": train_retriever,

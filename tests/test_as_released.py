@@ -45,8 +45,9 @@ from kardlib.presets import Settings, resolve
 from kardlib.prompts import build_prompt, query_of
 from kardlib.records import Passage, Prediction, Question, Rationale
 from kardlib.released_reranker import CROSSING, annealing, best_only
-from kardlib.reranker import load_cross_encoder, load_late_interaction, train_reranker, training_rows
+from kardlib.reranker import load_cross_encoder, load_late_interaction
 from kardlib.reranker_losses import CrossEncoderLoss, eq3_loss, loss_of
+from kardlib.reranker_training import train_reranker, training_rows
 from kardlib.splits import hold_out_dev
 from kardlib.store import fingerprint
 from kardlib.studies import cells_of

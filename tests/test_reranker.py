@@ -1,4 +1,4 @@
-"""Eq. 3 written out and through the library, ranking that depends on question and passage alone, and training."""
+"""Eq. 3 written out and through the library, and ranking that depends on question and passage alone."""
 
 from __future__ import annotations
 
@@ -11,25 +11,12 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
-from tiny import Killed, kill_training_at, same_weights, watch_training
 
-from kardlib.bm25 import BM25
-from kardlib.candidates import Candidates, training_pool
+from kardlib.candidates import Candidates
 from kardlib.errors import KardError
-from kardlib.mini import MiniSet
-from kardlib.presets import Settings, resolve
-from kardlib.prompts import query_of
-from kardlib.reranker import (
-    LateInteraction,
-    _sorted,
-    load_cross_encoder,
-    load_late_interaction,
-    load_reranker,
-    train_reranker,
-    training_rows,
-)
+from kardlib.presets import resolve
+from kardlib.reranker import LateInteraction, best_first, load_cross_encoder, load_late_interaction, load_reranker
 from kardlib.reranker_losses import CrossEncoderLoss, LateInteractionLoss, eq3_loss
-from kardlib.teacher import ScriptedTeacher
 
 FORMS = ("late-interaction", "cross-encoder")
 QUERY = "A smith has bordema and kilalgy. Which drug should be given?"
@@ -158,7 +145,7 @@ def test_candidates_come_back_sorted_and_complete(form: Any, backbones: dict[str
 
 
 def test_ties_go_by_id() -> None:
-    ranked = _sorted(group("c", "e", "a", "b"), [1.0, 2.0, 1.0, 1.0])
+    ranked = best_first(group("c", "e", "a", "b"), [1.0, 2.0, 1.0, 1.0])
     assert ranked.passages == ("e", "a", "b", "c") and ranked.scores == (2.0, 1.0, 1.0, 1.0)
 
 
@@ -202,80 +189,6 @@ def test_a_damaged_encoder_is_one_line(form: Any, damage: str, tiny_bert: str, t
     with pytest.raises(KardError) as caught:
         load_reranker(str(folder), form)
     assert "\n" not in str(caught.value) and "broken" in str(caught.value)
-
-
-# --- training ---------------------------------------------------------------------------------------------------------
-
-
-def settings_for(form: str, encoder: str, **change: Any) -> Settings:
-    fast = dict(reranker_lr=2e-3, reranker_batch=8, reranker_epochs=2, pool=4, kappa1=4, kappa2=6)
-    return resolve("mini", encoder=encoder, reranker_form=form, **(fast | change))
-
-
-@pytest.fixture(scope="module")
-def rows(mini: MiniSet, search: BM25, tiny_bert: str) -> list[tuple[str, list[str], list[float]]]:
-    questions = mini.splits["train"][:20]
-    pools = [
-        training_pool(search, q, told, 4, 6)
-        for q, told in zip(questions, ScriptedTeacher(mini).rationales(questions, 1, True), strict=True)
-    ]
-    texts = {p.id: p.text for p in mini.passages}
-    return training_rows(pools, {q.id: query_of(q) for q in questions}, texts, settings_for(FORMS[0], tiny_bert), 0)
-
-
-def test_rows_hold_each_pool_once_an_epoch_with_the_questions_query(mini: MiniSet, search: BM25, rows: list) -> None:
-    queries = {query_of(q) for q in mini.splits["train"][:20]}
-    for epoch in (rows[:20], rows[20:]):
-        assert len(epoch) == 20 and {row[0] for row in epoch} == queries
-    assert [row[0] for row in rows[:20]] != [row[0] for row in rows[20:]], "epochs are shuffled"
-    assert any(a[1] != b[1] for a in rows[:20] for b in rows[20:] if a[0] == b[0]), "passages are sampled anew"
-    assert all(len(row[1]) == len(row[2]) == 4 for row in rows)
-
-
-def test_rows_depend_on_the_seed_alone(mini: MiniSet, search: BM25, tiny_bert: str) -> None:
-    question = mini.splits["train"][0]
-    pools = [training_pool(search, question, ScriptedTeacher(mini).rationales([question], 1, True)[0], 8, 24)]
-    texts, queries = {p.id: p.text for p in mini.passages}, {question.id: query_of(question)}
-    made = [training_rows(pools, queries, texts, settings_for(FORMS[0], tiny_bert), seed) for seed in (0, 0, 1)]
-    assert made[0] == made[1] != made[2]
-
-
-def mean_loss(folder: str, settings: Settings, rows: list[tuple[str, list[str], list[float]]]) -> float:
-    """Eq. 3 of a saved or fresh reranker over rows."""
-    encoder = load_reranker(folder, settings.reranker_form)
-    texts = {text: text for row in rows for text in row[1]}
-    groups = [group(*row[1]) for row in rows]
-    ranked = encoder.rank([row[0] for row in rows], groups, texts)
-    student = torch.tensor([[by_id(r)[t] for t in row[1]] for r, row in zip(ranked, rows, strict=True)])
-    return eq3_loss(torch.tensor([row[2] for row in rows]), student, settings.tau1, settings.tau2).item()
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_training_lowers_eq3(form: str, rows: list, tiny_bert: str, tmp_path: Path) -> None:
-    settings = settings_for(form, tiny_bert)
-    torch.manual_seed(0)
-    curve = train_reranker(rows * 3, settings, 0, tmp_path / "out", tmp_path / "work")
-    before, after = mean_loss(tiny_bert, settings, rows), mean_loss(str(tmp_path / "out"), settings, rows)
-    assert after < 0.95 * before
-    assert [row["step"] for row in curve] == [10] and all(row["loss"] > 0 for row in curve)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_killed_training_goes_on_to_the_same_weights(
-    form: str, rows: list, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = settings_for(form, tiny_bert)
-    train_reranker(rows, settings, 0, tmp_path / "straight", tmp_path / "work1")
-    train_reranker(rows, settings, 0, tmp_path / "again", tmp_path / "work2")
-    assert same_weights(tmp_path / "straight", tmp_path / "again")
-    kill_training_at(2, monkeypatch)
-    with pytest.raises(Killed):
-        train_reranker(rows, settings, 0, tmp_path / "killed", tmp_path / "work3")
-    assert not (tmp_path / "killed").exists() and list((tmp_path / "work3").glob("checkpoint-*"))
-    steps = watch_training(monkeypatch)
-    train_reranker(rows, settings, 0, tmp_path / "killed", tmp_path / "work3")
-    assert steps == [2, 3, 4], "what was done is not done again"
-    assert same_weights(tmp_path / "straight", tmp_path / "killed")
 
 
 def test_a_fresh_late_interaction_model_keeps_the_backbones_width(tiny_bert: str) -> None:

@@ -93,10 +93,10 @@ def clone(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with what is trained."""
-    from kardlib import reranker, student
+    from kardlib import reranker_training, student
 
     names: list[str] = []
-    for module, name in ((student, "train_student"), (reranker, "train_reranker")):
+    for module, name in ((student, "train_student"), (reranker_training, "train_reranker")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, real=real, name=name: (names.append(name), real(*given))[1])
     return names

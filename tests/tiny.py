@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kardlib import jobs, reranker, student
+from kardlib import jobs, reranker_training, student
 from kardlib.base_models import Phase, Recipe, new_model
 from kardlib.mini_tokenizer import Role, make_tokenizer
 from kardlib.presets import SPLIT_SIZES
@@ -59,7 +59,7 @@ def kill_training_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 raise Killed
 
     monkeypatch.setattr(student, "CHECKPOINT_SECONDS", -1)
-    for module in (student, reranker):
+    for module in (student, reranker_training):
         monkeypatch.setattr(module, "SaveByTime", Kill)
 
 
@@ -71,7 +71,7 @@ def watch_training(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             steps.append(state.global_step)
 
-    for module in (student, reranker):
+    for module in (student, reranker_training):
         monkeypatch.setattr(module, "SaveByTime", Watch)
     return steps
 
