@@ -14,6 +14,7 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -273,6 +274,14 @@ class TestSeveralAtOnce:
             assert report.requests == len(server.log()) == 5 and report.stored == 10
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts here, also in tests that a shell runs behind ``&``: it makes such jobs deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class TestKilled:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
     @pytest.mark.parametrize(
@@ -320,6 +329,7 @@ class TestKilled:
             assert content(path) == content(tmp_path / "calm.sqlite")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+    @pytest.mark.usefixtures("ctrl_c")
     def test_ctrl_c_keeps_what_is_under_way(self, tmp_path: Path) -> None:
         with TeacherStore(tmp_path / "teacher.sqlite") as store, serving(latency=0.3) as server:
             timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
@@ -333,6 +343,7 @@ class TestKilled:
             assert fill(store, server, stored + 5).requests == 5
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+    @pytest.mark.usefixtures("ctrl_c")
     def test_a_second_ctrl_c_does_not_wait(self, tmp_path: Path) -> None:
         with TeacherStore(tmp_path / "teacher.sqlite") as store, serving(latency=30) as server:
             for after in (1.0, 1.5):
