@@ -20,9 +20,9 @@ from .index_shard import count_terms
 from .passage_source import PassageSource
 
 _SAMPLE = 2000
-_INTERPRETER_MB = 90
+_INTERPRETER_MB = 125
 _DICT_BYTES = 170
-_COPIES = 7
+_COPIES = 9
 
 
 class Estimate(NamedTuple):
