@@ -55,6 +55,9 @@ class Counting:
         self.scored.append((query, list(places)))
         return self._index.score(query, places)
 
+    def scores(self, query: str) -> np.ndarray:
+        return self._index.scores(query)
+
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Index:
