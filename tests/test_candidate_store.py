@@ -206,6 +206,7 @@ def test_what_others_add_is_seen_and_nothing_is_lost(
 
 FILL = """
 import json, sys, time
+sys.modules["numba"] = None  # slow to import, and nothing here is searched with it
 from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq

@@ -193,6 +193,7 @@ def test_bad_input_is_one_line(
 
 KILLED = """
 import argparse, sys, time
+sys.modules["numba"] = None  # slow to import, and nothing here is searched with it
 from kardlib import index_build, index_command
 def wait(*args):
     print("here", flush=True)
