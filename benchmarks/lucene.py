@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.rows import seconds, work
+from kardlib.bm25 import K1, B
 
 
 def present() -> bool:
@@ -49,7 +50,7 @@ def lucene_search_seconds(passages: list[str], queries: list[str], k: int) -> fl
     from pyserini.search.lucene import LuceneSearcher
 
     searcher = LuceneSearcher(str(_folder() / "index"))
-    searcher.set_bm25(0.9, 0.4)
+    searcher.set_bm25(K1, B)
     names, cores = [str(i) for i in range(len(queries))], os.cpu_count() or 1
     searcher.batch_search(queries, names, k=k, threads=cores)
     return seconds(lambda: searcher.batch_search(queries, names, k=k, threads=cores), 7)

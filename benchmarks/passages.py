@@ -6,7 +6,6 @@ which also holds the rule of the windows and a hash of all of them.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
@@ -14,10 +13,10 @@ from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 
+from kardlib.documents import read_documents
 from kardlib.errors import KardError
+from kardlib.passage_rules import WINDOWS
 from kardlib.records import Passage
-
-_WINDOW, _LEAST = 100, 20
 
 
 def data_folder() -> Path:
@@ -34,24 +33,13 @@ def parity() -> dict:
     return json.loads((data_folder() / "lucene_parity.json").read_text(encoding="utf-8"))
 
 
-def windows(title: str, text: str) -> Iterator[str]:
-    """Passages of an article: title, full stop and 100 words; windows under 20 words count only as the first."""
-    words = text.split()
-    for start in range(0, len(words), _WINDOW):
-        part = words[start : start + _WINDOW]
-        if len(part) >= _LEAST or not start:
-            yield f"{title}. {' '.join(part)}"
-
-
 def texts(count: int | None = None) -> list[str]:
     """The first passages (default: all 313,606, whose hash is then checked), in file order."""
     found: list[str] = []
-    with gzip.open(data_folder() / "wikipedia_simple" / "articles.jsonl.gz", "rt", encoding="utf-8") as file:
-        for line in file:
-            article = json.loads(line)
-            found += windows(article["title"], article["text"])
-            if count is not None and len(found) >= count:
-                return found[:count]
+    for article in read_documents(data_folder() / "wikipedia_simple" / "articles.jsonl.gz"):
+        found += WINDOWS.cut(article.title, article.text)
+        if count is not None and len(found) >= count:
+            return found[:count]
     if hashlib.sha256("\n".join(found).encode()).hexdigest() != parity()["sha256_of_passages_joined_by_newline"]:
         raise KardError("wikipedia_simple: its passages are not those of lucene_parity.json")
     return found

@@ -9,13 +9,16 @@ import sys
 import numpy as np
 
 from benchmarks.lucene import lucene_search_seconds
-from benchmarks.passages import Numbered, parity, texts
+from benchmarks.passages import Numbered, data_folder, parity, texts
 from benchmarks.rows import Row, row, seconds, work
 from kardlib.analysis import PLAIN
+from kardlib.bm25 import K1, B
 from kardlib.errors import KardError
 from kardlib.index import Index
 from kardlib.index_build import build_index
 from kardlib.index_manifest import read_manifest
+from kardlib.lucene_parity import parity as agreement
+from kardlib.lucene_parity import read_lucene_top
 
 K = 100
 _TIMED = 4
@@ -52,7 +55,7 @@ def rank_bm25_seconds(passages: list[list[str]], queries: list[list[str]]) -> fl
     """
     from rank_bm25 import BM25Okapi
 
-    engine, queries = BM25Okapi(passages, k1=0.9, b=0.4), sorted(queries, key=len)
+    engine, queries = BM25Okapi(passages, k1=K1, b=B), sorted(queries, key=len)
     few = [queries[int(at)] for at in np.linspace(len(queries) / 10, len(queries) * 0.9, _TIMED)]
 
     def top(terms: list[str]) -> np.ndarray:
@@ -68,7 +71,7 @@ def bm25s_seconds(passages: list[list[str]], queries: list[str]) -> float:
     """Seconds that bm25s takes for all queries by its own compiled retrieval, all cores, warm."""
     import bm25s
 
-    engine = bm25s.BM25(k1=0.9, b=0.4, method="lucene", backend="numba")
+    engine = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numba")
     engine.index(passages, show_progress=False)
 
     def all_queries() -> None:
@@ -78,15 +81,6 @@ def bm25s_seconds(passages: list[list[str]], queries: list[str]) -> float:
     return seconds(all_queries, 7)
 
 
-def overlap(index: Index, queries: list[str], top: int) -> float:
-    """Share of Lucene's first ``top`` places that are among ours."""
-    found = index.search_many(queries, top)
-    pairs = zip(found, parity()["top100"], strict=True)
-    return float(
-        np.mean([len(set(places.tolist()) & {int(p) for p in right[:top]}) / top for (places, _), right in pairs])
-    )
-
-
 def rows() -> list[Row]:
     """The rows of this section."""
     passages, queries = texts(), parity()["queries"]
@@ -94,9 +88,8 @@ def rows() -> list[Row]:
     index = opened(source, "simple-wikipedia")
     ours, unit = our_seconds(index, queries), "s for 200 queries"
     name = f"search, top {K} of {len(source):,}"
-    found = [
-        row(f"{name}: same hits as Lucene, top 10", "Lucene 9", overlap(index, queries, 10), 1, "share", "ours/theirs")
-    ]
+    same = agreement(index, read_lucene_top(data_folder() / "lucene_parity.json")).overlap[10]
+    found = [row(f"{name}: same hits as Lucene, top 10", "Lucene 9", same, 1, "share", "ours/theirs")]
     terms = analysed(passages)
     if importlib.util.find_spec("numba"):
         found.append(row(name, "bm25s, numba", ours, bm25s_seconds(terms, queries), unit))

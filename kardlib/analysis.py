@@ -107,3 +107,4 @@ PLAIN = Analysis()
 """What the mini sets are searched with: lower case, ``\\w+``, Lucene's 33 stop words, Porter stems."""
 LUCENE = Analysis(token_pattern=WORD_BREAKS, stemmer="lucene", possessives=True)
 """Lucene's EnglishAnalyzer, which is Anserini's and so the authors': see ``docs/lucene_parity.md``."""
+ANALYSES = {"plain": PLAIN, "lucene": LUCENE}

@@ -49,6 +49,13 @@ class ManySearcher(Protocol):
     def score(self, query: str, places: Sequence[int] | np.ndarray) -> np.ndarray:
         """The scores of some passages, float32: the same numbers that a search would give them."""
 
+    def scores(self, query: str) -> np.ndarray:
+        """The scores of all passages, float32."""
+
+
+class Unwritable(KardError):
+    """Candidates cannot be kept; whoever only wants to know them can search."""
+
 
 class _Row(NamedTuple):
     """Where a query's candidates are: file, row group, row in it; and how many were asked for."""
@@ -139,7 +146,7 @@ class CandidateStore:
             raise KardError(f"depth {depth}: at least one candidate must be kept")
         self.refresh()
         wanted = list(self.missing(queries, depth).items())
-        with tqdm(total=len(wanted), desc="candidates", unit=" queries", disable=not progress) as bar:
+        with tqdm(total=len(wanted), desc="candidates", unit=" queries", disable=not (progress and wanted)) as bar:
             for start in range(0, len(wanted), QUERIES_A_PART):
                 part = wanted[start : start + QUERIES_A_PART]
                 found = searcher.search_many([text for _, text in part], depth)
@@ -174,7 +181,7 @@ class CandidateStore:
                 with atomic_write(file, "wb") as target:
                     pq.write_table(table, target, row_group_size=QUERIES_A_GROUP, compression="zstd")
         except OSError as error:
-            raise KardError(f"{self.folder}: candidates cannot be written ({error.strerror or error})") from None
+            raise Unwritable(f"{self.folder}: candidates cannot be written ({error.strerror or error})") from None
         self._notice(file)
 
     def hits(self, query: str, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -97,14 +97,14 @@ def released_pool(search: Searcher, question: Question, rationale: Rationale, ka
     """
     if rationale.question_id != question.id:
         raise KardError(f"rationale of question {rationale.question_id} was paired with question {question.id}")
-    first, second = rationale_candidates(search, rationale, kappa1), question_candidates(search, question, kappa2)
+    first, second = rationale_candidates(search, rationale, kappa1), search.search(query_of(question), kappa2)
     words = re.findall(TOKEN_PATTERN, rationale.text)
-    scores = search.scores(" ".join(word for word in words if np.count_nonzero(search.scores(word)) != 1))
-    by_id = {passage.id: float(score) for passage, score in zip(search.passages, scores, strict=True)}
+    shared = " ".join(word for word in words if np.count_nonzero(search.scores(word)) != 1)
+    scores = search.score(shared, [hit.index for hit in second])
     return Candidates(
         key=first.key,
-        passages=first.passages + second.passages,
-        scores=first.scores + tuple(by_id[i] for i in second.passages),
+        passages=first.passages + tuple(search.passages[hit.index].id for hit in second),
+        scores=first.scores + tuple(float(score) for score in scores),
     )
 
 

@@ -70,11 +70,11 @@ class Experiment(Keys):
     def _indexed(self) -> IndexedSearch:
         return IndexedSearch(self.settings.index)
 
-    def _know(self, questions: Iterable[Question], told: Iterable[Rationale]) -> None:
+    def _know(self, k: int, questions: Iterable[Question] = (), told: Iterable[Rationale] = ()) -> None:
         """Let an index search for many queries at once; it keeps what it finds. In memory there is nothing to gain."""
         if self.settings.index:
-            found = {q.id: query_of(q) for q in questions} | {rationale_key(r): r.text for r in told}
-            self._indexed.know(found)
+            queries = {q.id: query_of(q) for q in questions} | {rationale_key(r): r.text for r in told}
+            self._indexed.know(queries, k)
 
     @cached_property
     def texts(self) -> Mapping[str, str]:
@@ -140,7 +140,7 @@ class Experiment(Keys):
             by_id = {q.id: q for q in self.data.train}
             kappas = self.settings.kappa1, self.settings.kappa2
             kept = self.kept_rationales()
-            self._know(self.data.train, kept)
+            self._know(max(kappas), self.data.train, kept)
             unite = released_pool if self.settings.pool_as_released else training_pool
             pools = (unite(self.search, by_id[r.question_id], r, *kappas) for r in kept)
             write_jsonl(folder / "pools.jsonl", (self._found("rationale", pool) for pool in pools))
@@ -154,7 +154,7 @@ class Experiment(Keys):
             KardError: not one word of a question is in the knowledge base.
         """
         width = width or self.settings.kappa_star
-        self._know(self.questions(split), ())
+        self._know(width, self.questions(split))
         found = (question_candidates(self.search, q, width) for q in self.questions(split))
         return {candidates.key: self._found("question", candidates) for candidates in found}
 
@@ -163,12 +163,16 @@ class Experiment(Keys):
             raise KardError(f"{self.data.name}: {query} {candidates.key}: none of its words is in the knowledge base")
         return candidates
 
+    def silver(self, split: Split = "test", width: int = 3) -> dict[str, Candidates]:
+        """Top of BM25(teacher's rationale) of each question, by question id: for oracle rows and for hits@k."""
+        told = self.test_rationale()
+        self._know(width, told=told.values())
+        found = {q.id: rationale_candidates(self.search, told[q.id], width) for q in self.questions(split)}
+        return {i: self._found("rationale", candidates) for i, candidates in found.items()}
+
     def truth(self, split: Split = "test") -> dict[str, tuple[str, ...]]:
         """Top 3 of BM25(teacher's rationale) of each question: what hits@k counts as right."""
-        told = self.test_rationale()
-        self._know((), told.values())
-        found = {q.id: rationale_candidates(self.search, told[q.id], 3) for q in self.questions(split)}
-        return {i: self._found("rationale", candidates).passages for i, candidates in found.items()}
+        return {i: candidates.passages for i, candidates in self.silver(split).items()}
 
     def reranker(self, seed: int) -> Path:
         """Folder of the reranker that was trained with a seed; ``curve.json`` holds its loss."""
@@ -185,7 +189,7 @@ class Experiment(Keys):
 
             found = self.candidates(split, max(WIDTH, self.settings.kappa_star))
             model = load_reranker(str(self.reranker(seed)), self.settings.reranker_form)
-            if self.settings.reranker_vectors != "none" and self.settings.reranker_form == "late-interaction":
+            if self.settings.reranker_vectors != "none":
                 from .passage_vectors import CachedLateInteraction
 
                 kept = self.root / "passage-vectors"
@@ -236,6 +240,11 @@ class Experiment(Keys):
             items: list[Item] = [(q, None) for q in self.data.train] * s.l
         else:
             items = [(by_id[r.question_id], r) for r in self.kept_rationales()]
+        self._know(
+            s.k,
+            [q for q, _ in items] if training.query == "question" else (),
+            [r for _, r in items if r is not None] if training.query == "rationale" else (),
+        )
         layout = "as released" if s.prompt_as_released and training.target == "rationale" else "one for all"
         return training_pairs(training, items, self.search, s.k, count, s.source_tokens, s.target_tokens, layout)
 

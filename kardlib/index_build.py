@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import math
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections import defaultdict, deque
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from .analysis import PLAIN, Analysis
@@ -36,6 +34,7 @@ from .index_manifest import write_manifest as write
 from .index_shard import count_terms, idf, open_columns, weigh, write_columns
 from .index_vocabulary import OFFSETS, TERMS, write_vocabulary
 from .passage_source import PassageSource
+from .whole_folder import whole_folder
 
 SHARD_PASSAGES, _SHARDS = 1 << 15, 512
 FEW = 20_000
@@ -80,20 +79,16 @@ def build_index(
             the folder cannot be written.
     """
     folder = Path(folder)
-    length_of(lengths)
+    check_choices(k1, b, lengths, shard_passages)
     if not len(source):
         raise KardError("the knowledge base is empty")
-    shard_passages = usual_shard(len(source)) if shard_passages is None else shard_passages
-    if shard_passages < 1 or not k1 >= 0 or not 0 <= b <= 1:
-        raise KardError(
-            f"k1 = {k1}, b = {b}, shard_passages = {shard_passages}: 0 or more, 0 to 1, 1 or more are meant"
-        )
+    shard_passages = shard_passages or usual_shard(len(source))
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise KardError(f"index {folder}: something else is there; an index takes a folder of its own")
     workers = workers if workers is not None else (os.cpu_count() or 1) if len(source) > FEW else 0
     with (
-        _scratch(folder) as scratch,
-        _pool(workers) as pool,
+        whole_folder(folder, replace=True) as scratch,
+        _pool(workers, folder) as pool,
         tqdm(total=len(source), desc="index", unit=" passages", disable=not progress) as bar,
     ):
         fresh = type(analysis)(**analysis.model_dump())  # a stemmer that has been used cannot be sent to a process
@@ -111,6 +106,15 @@ def build_index(
             name.unlink()
         write(scratch, manifest)
     return manifest
+
+
+def check_choices(k1: float, b: float, lengths: str, shard_passages: int | None) -> None:
+    """Raises a KardError where a choice is none; see :func:`build_index`."""
+    length_of(lengths)
+    if not 0 <= k1 < math.inf or not 0 <= b <= 1:
+        raise KardError(f"k1 = {k1}, b = {b}: 0 or more and 0 to 1 are meant")
+    if shard_passages is not None and shard_passages < 1:
+        raise KardError(f"shard_passages = {shard_passages}: at least one is meant")
 
 
 def usual_shard(passages: int) -> int:
@@ -216,47 +220,6 @@ def _finish(scratch: Path, shard: _Shard, mean: float, k1: float, b: float, leng
     )
 
 
-@contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty sibling that takes the folder's name when the block ends well; what killed builds left is removed."""
-    temporary = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock", timeout=5):
-            _clean(folder)
-            temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
-            yield temporary
-            os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp gives folders to their owner alone
-            aside = folder.parent / f".{folder.name}.old"
-            if folder.exists():
-                os.replace(folder, aside)
-            os.replace(temporary, folder)
-            shutil.rmtree(aside, ignore_errors=True)
-    except Timeout:
-        raise KardError(f"index {folder}: another process is building it") from None
-    except BrokenProcessPool:
-        raise KardError(f"index {folder}: a process of the build was ended from outside (out of memory?)") from None
-    except OSError as error:
-        raise KardError(f"index {folder}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _clean(folder: Path) -> None:
-    aside = folder.parent / f".{folder.name}.old"
-    if aside.exists() and not folder.exists():  # killed between two renamings
-        os.replace(aside, folder)
-    for left in (aside, *folder.parent.glob(f".{folder.name}.new-*")):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
 class _Here(Executor):
     """Runs at once, in this process."""
 
@@ -266,12 +229,18 @@ class _Here(Executor):
         return done
 
 
-def _pool(workers: int) -> Executor:
+@contextlib.contextmanager
+def _pool(workers: int, folder: Path) -> Iterator[Executor]:
     if workers < 2:
-        return _Here()
+        yield _Here()
+        return
     # A fork needs no guarded main module; where there is none, the platform's own way is taken.
     context = get_context("fork" if sys.platform == "linux" else None)
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+    try:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+            yield pool
+    except BrokenProcessPool:
+        raise KardError(f"index {folder}: a process of the build was ended from outside (out of memory?)") from None
 
 
 def _end_with(parent: int) -> None:

@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import KardError
 
 if TYPE_CHECKING:
-    from .analysis import Analysis
-    from .index import Index
     from .knowledge_base import KnowledgeBase
     from .knowledge_base_sources import Choices
-
-PASSAGES, INDEX, CANDIDATES = "passages", "index", "candidates"
-"""Subfolders of a built folder."""
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -118,8 +113,11 @@ def _choices(options: argparse.Namespace) -> Choices:
 
 
 def _build(options: argparse.Namespace, rest: list[str]) -> int:
+    from .index_build import check_choices
+    from .index_folder import PASSAGES
     from .knowledge_base_sources import make_knowledge_base, spec_of
 
+    check_choices(options.k1, options.b, options.lengths, options.shard_passages)  # before hours of reading
     specs = [spec_of(text) for text in options.sources]
     base = make_knowledge_base(options.out / PASSAGES, specs, _choices(options))
     print(f"{base.manifest}; {base.folder}")
@@ -127,11 +125,13 @@ def _build(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _index(base: KnowledgeBase, options: argparse.Namespace) -> int:
+    from .analysis import ANALYSES
     from .index_build import build_index
     from .index_estimate import estimate_index
+    from .index_folder import INDEX
 
     folder = options.out / INDEX
-    settings = {"analysis": _analysis(options.analysis), "k1": options.k1, "b": options.b, "lengths": options.lengths}
+    settings = {"analysis": ANALYSES[options.analysis], "k1": options.k1, "b": options.b, "lengths": options.lengths}
     if not options.again and _is_of(folder, base, settings):
         print(f"index: it is there already; {folder}")
         return 0
@@ -145,15 +145,6 @@ def _index(base: KnowledgeBase, options: argparse.Namespace) -> int:
         raise KardError(f"{folder}: {free:,.0f} MB of disk are free, about {estimate.disk_mb:,.0f} MB are needed")
     build_index(base, folder, **settings, **work)
     return _told(base, options.out, whole=False)  # its files and passages were hashed as they were written
-
-
-def _analysis(name: str) -> Analysis:
-    from . import analysis
-
-    found = getattr(analysis, name.upper(), None)
-    if not isinstance(found, analysis.Analysis):
-        raise KardError(f"--analysis {name}: this version of the kit has none of that name")
-    return found
 
 
 def _is_of(folder: Path, base: KnowledgeBase, settings: Mapping[str, Any]) -> bool:
@@ -170,19 +161,8 @@ def _is_of(folder: Path, base: KnowledgeBase, settings: Mapping[str, Any]) -> bo
     return True
 
 
-def opened(folder: Path) -> Index:
-    """The index of a built folder, with its passages.
-
-    Raises:
-        KardError: one of them is missing or damaged, or they do not belong together.
-    """
-    from .index import Index
-    from .knowledge_base import KnowledgeBase
-
-    return Index.open(folder / INDEX, KnowledgeBase.open(folder / PASSAGES))
-
-
 def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
+    from .index_folder import PASSAGES
     from .knowledge_base import KnowledgeBase
 
     return _told(KnowledgeBase.open(options.folder / PASSAGES), options.folder, whole=True)
@@ -191,6 +171,7 @@ def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
 def _told(base: KnowledgeBase, folder: Path, whole: bool) -> int:
     """One line a check, the candidates' with them; 1 where one has failed."""
     from .index_doctor import index_doctor
+    from .index_folder import INDEX
 
     findings = [*index_doctor(folder / INDEX, base, whole=whole), *_candidates_found(folder)]
     for name, fine, line in findings:
@@ -200,6 +181,7 @@ def _told(base: KnowledgeBase, folder: Path, whole: bool) -> int:
 
 def _candidates_found(folder: Path) -> Iterator[tuple[str, bool, str]]:
     from .candidate_store import CandidateStore
+    from .index_folder import CANDIDATES, INDEX
     from .index_key import index_key
     from .index_manifest import read_manifest
 
@@ -218,6 +200,7 @@ def _candidates_found(folder: Path) -> Iterator[tuple[str, bool, str]]:
 def _candidates(options: argparse.Namespace, rest: list[str]) -> int:
     from .candidate_queries import dataset_queries, file_queries
     from .candidate_store import CandidateStore
+    from .index_folder import CANDIDATES, opened
     from .index_key import index_key
     from .presets import resolve
     from .readers import read_dataset

@@ -17,7 +17,7 @@ import numpy as np
 from .analysis import Analysis
 from .errors import KardError
 from .index import Index
-from .index_manifest import Manifest, check_files, check_settings, check_source, length_of, read_manifest
+from .index_manifest import Manifest, check_files, check_settings, check_source, length_of, read_manifest, short
 from .passage_source import PassageSource, digest_of
 
 _TOLERANCE = 1e-4
@@ -82,7 +82,7 @@ def _settings(manifest: Manifest) -> str:
     analysis = manifest.analysis
     return (
         f"k1 {manifest.k1}, b {manifest.b}, {manifest.variant}, lengths {manifest.lengths}, "
-        f"{len(analysis.stop_words)} stop words, stemmer {analysis.stemmer}, pattern {analysis.token_pattern}"
+        f"{len(analysis.stop_words)} stop words, stemmer {analysis.stemmer}, pattern {short(analysis.token_pattern)}"
     )
 
 

@@ -47,7 +47,8 @@ class Estimate(NamedTuple):
         """For the user, before the build."""
         return (
             f"{self.passages:,} passages: about {self.memory_mb:,.0f} MB of memory, {self.disk_mb:,.1f} MB of disk "
-            f"(twice that where an older index is replaced) and {_time(self.seconds)} with {self.workers} processes"
+            f"(twice that where an older index is replaced) and {_time(self.seconds)} "
+            f"with {self.workers} process{'es' * (self.workers > 1)}"
         )
 
 

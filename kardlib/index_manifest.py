@@ -207,13 +207,14 @@ def check_settings(
         for field in type(analysis).model_fields:
             held, asked = getattr(manifest.analysis, field), getattr(analysis, field)
             if held != asked:
-                raise KardError(f"index {folder}: its analysis has {field} = {_short(held)}, not {_short(asked)}")
+                raise KardError(f"index {folder}: its analysis has {field} = {short(held)}, not {short(asked)}")
     for name, asked in (("k1", k1), ("b", b), ("lengths", lengths)):
         held = getattr(manifest, name)
         if asked is not None and asked != held:
             raise KardError(f"index {folder}: it was built with {name} = {held}, not {asked}")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A setting for a line of its own, cut where it is long."""
     text = " ".join(value) if isinstance(value, tuple) else str(value)
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .candidate_store import CandidateStore
-from .index_command import CANDIDATES, opened
+from .candidate_store import DEPTH, CandidateStore, Unwritable
+from .errors import KardError
+from .index_folder import CANDIDATES, opened
 from .index_key import index_key
 from .knowledge_base import KnowledgeBase
 from .stored_candidates import StoredSearcher
@@ -20,6 +22,13 @@ class Texts(Mapping[str, str]):
 
     def __getitem__(self, identifier: str) -> str:
         return self._base[self._base.place(identifier)].text
+
+    def __contains__(self, identifier: object) -> bool:
+        try:
+            self._base.place(str(identifier))
+        except KardError:
+            return False
+        return True
 
     def __iter__(self) -> Iterator[str]:
         return (passage.id for passage in self._base)
@@ -43,7 +52,19 @@ class IndexedSearch(StoredSearcher):
         self.base: KnowledgeBase = index.passages
         super().__init__(CandidateStore(Path(folder) / CANDIDATES, index_key(index.manifest)), index, live=True)
         self.texts = Texts(self.base)
+        self._kept = True
 
-    def know(self, queries: Mapping[str, str]) -> None:
-        """Search for many queries (key to text) at once and keep what is found; those that are stored cost nothing."""
-        self._store.add_missing(queries, self._index, progress=True)
+    def know(self, queries: Mapping[str, str], k: int) -> None:
+        """Search for the k best of many queries (key to text) at once, or more, and keep what is found.
+
+        Those that are stored cost nothing.
+
+        Where nothing can be kept, that is said once, and each query is searched for when it is asked.
+        """
+        if not self._kept:
+            return
+        try:
+            self._store.add_missing(queries, self._index, max(k, DEPTH), progress=True)
+        except Unwritable as error:
+            self._kept = False
+            print(f"{error}; each query is searched for when it is asked", file=sys.stderr)

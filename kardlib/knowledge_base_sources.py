@@ -17,6 +17,7 @@ from .dataset import DataSet
 from .documents import FIELDS, Fields, files_state, read_documents
 from .errors import KardError
 from .hub_documents import LICENCES, hub_documents, hub_revision
+from .index_folder import PASSAGES
 from .knowledge_base import MANIFEST, KnowledgeBase, write_manifest
 from .knowledge_base_builders import (
     Origin,
@@ -127,9 +128,10 @@ def _part(folder: Path, spec: Spec, choices: Choices) -> KnowledgeBase:
 
 
 def _base_at(spec: Spec) -> Path | None:
-    """The folder of a source that is a knowledge base already."""
+    """The folder of a source that is a knowledge base already, or holds one beside its index."""
     at = Path(spec.target).expanduser().absolute()
-    return at if spec.kind == "path" and (at / MANIFEST).is_file() else None
+    found = (folder for folder in (at, at / PASSAGES) if (folder / MANIFEST).is_file())
+    return next(found, None) if spec.kind == "path" else None
 
 
 def _make_one(folder: Path, spec: Spec, choices: Choices) -> KnowledgeBase:

@@ -123,6 +123,8 @@ class Settings(BaseModel):
             raise ValueError(f"l = {self.l}: the teacher 'annotations' has one rationale for each question")
         if self.reranker_frozen_passages and self.reranker_form == "cross-encoder":
             raise ValueError("reranker_frozen_passages: a cross-encoder reads question and passage as one text")
+        if self.reranker_vectors != "none" and self.reranker_form == "cross-encoder":
+            raise ValueError("reranker_vectors: a cross-encoder has no vectors of a passage alone")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)}: a seed occurs twice")
         return self

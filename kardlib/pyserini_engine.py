@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +50,7 @@ def build_lucene_index(source: PassageSource, folder: Path | str, threads: int =
 
 
 class LuceneEngine:
-    """Searches what :func:`build_lucene_index` built; a :class:`kardlib.bm25.Searcher` but for ``scores``.
+    """Searches what :func:`build_lucene_index` built; a :class:`kardlib.bm25.Searcher`.
 
     Args:
         source: the passages that the index was built of.
@@ -81,8 +82,20 @@ class LuceneEngine:
         return [self._filled(found.get(str(i), []), k) for i in range(len(queries))]
 
     def scores(self, query: str) -> np.ndarray:
-        """Not offered: Lucene scores only what it finds."""
-        raise KardError("Lucene gives no scores of all passages; search an index of the kit for these")
+        """Scores of all passages, float32: those that Lucene finds when asked for all, 0 for the others."""
+        total = np.zeros(len(self.passages), np.float32)
+        for hit in self._lucene.search(query, len(total)) if query.strip() else ():
+            total[int(hit.docid)] = hit.score
+        return total
+
+    def score(self, query: str, places: Sequence[int]) -> np.ndarray:
+        """Scores of some passages, named by their places; it costs as much as those of all."""
+        return self.scores(query)[list(places)]
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Passage texts by id."""
+        return {passage.id: passage.text for passage in self.passages}
 
     def _filled(self, found: Sequence[object], k: int) -> list[Hit]:
         hits = [Hit(int(hit.docid), float(hit.score)) for hit in found]  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ from .models import device, train_in_bf16
 from .presets import Settings
 from .released_reranker import Annealing, Row, best_only
 from .reranker import load_cross_encoder, load_late_interaction
-from .reranker_curves import HeldOut, HeldOutCurve, held_out_curve
+from .reranker_curves import HeldOut, HeldOutCurve, held_out_curve, question_of
 from .reranker_lora import Lora, add_lora, merge_lora
 from .reranker_losses import loss_of
 from .reranker_padding import sorted_loss_of
@@ -66,7 +66,7 @@ def training_rows(
         for pool in pools:
             halves = settings.pool_as_released
             passages, scores = sample_halves(pool, first, size, rng) if halves else sample_pool(pool, size, rng)
-            epoch.append((queries[pool.key.rpartition("#")[0]], [texts[i] for i in passages], scores))
+            epoch.append((queries[question_of(pool)], [texts[i] for i in passages], scores))
         rows += [epoch[i] for i in rng.permutation(len(epoch))]
     return rows
 

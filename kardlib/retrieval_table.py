@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .candidates import Candidates, rationale_candidates
+from .candidates import Candidates
 from .experiment import Experiment
 from .keys import WIDTH
 from .prompts import query_of
@@ -47,13 +47,11 @@ def untrained(experiment: Experiment) -> dict[str, Candidates]:
 
 def rankings(experiment: Experiment) -> dict[str, list[Ranking]]:
     """By the ranker's name: one ranking, or one a seed where something was trained."""
-    told, most = experiment.test_rationale(), max(HITS)
-    silver = (rationale_candidates(experiment.search, told[q.id], most) for q in experiment.data.test)
     found = {
         BY_QUESTION: [experiment.candidates()],
         UNTRAINED: [untrained(experiment)],
         TRAINED: [experiment.reranked(seed) for seed in experiment.settings.seeds],
-        SILVER: [{q.id: c for q, c in zip(experiment.data.test, silver, strict=True)}],
+        SILVER: [experiment.silver(width=max(HITS))],
     }
     return {name: [{i: c.passages for i, c in run.items()} for run in runs] for name, runs in found.items()}
 
@@ -62,14 +60,17 @@ def truths(experiment: Experiment) -> dict[str, Ranking]:
     """Right passages by question id: what the test rationale finds, and what is known to be needed.
 
     On a mini set the latter are all passages that state a needed fact; on StrategyQA its annotators' paragraphs. Where
-    nobody knows, and for questions of which nothing is known, there is no entry.
+    nobody knows, and for questions of which nothing is known, there is no entry; nor where an index does not hold them
+    under the ids that they have in the set, since nobody could find them then.
     """
     mini, test = experiment.data.mini, experiment.data.test
     if mini is not None:
-        needed = {q.id: tuple(i for i, facts in mini.facts.items() if facts & mini.needed(q)) for q in test}
+        needed = {q.id: [i for i, facts in mini.facts.items() if facts & mini.needed(q)] for q in test}
     else:
-        needed = {q.id: tuple(q.meta["evidence"]) for q in test if q.meta.get("evidence")}
-    return {FOUND: experiment.truth()} | ({NEEDED: needed} if needed else {})
+        needed = {q.id: q.meta.get("evidence") or [] for q in test}
+    there = {i: tuple(passage for passage in passages if passage in experiment.texts) for i, passages in needed.items()}
+    there = {i: passages for i, passages in there.items() if passages}
+    return {FOUND: experiment.truth()} | ({NEEDED: there} if there else {})
 
 
 def hits_tables(experiment: Experiment) -> Tables:

@@ -195,16 +195,10 @@ def input_hashes(settings: Settings) -> dict[str, str]:
 
 
 def index_hash(folder: str) -> str:
-    """Hash of what an index and its passages say about themselves; both are checked against it when they are opened.
+    """See :func:`kardlib.index_folder.rankings_hash`."""
+    from .index_folder import rankings_hash  # the search comes with it, and few runs have an index
 
-    Raises:
-        KardError: the folder holds no index.
-    """
-    manifests = [Path(folder) / part / "manifest.json" for part in ("passages", "index")]
-    for manifest in manifests:
-        if not manifest.is_file():
-            raise KardError(f"index {folder}: no {manifest.parent.name}/manifest.json; kard index build makes it")
-    return fingerprint([manifest.read_text(encoding="utf-8") for manifest in manifests])
+    return rankings_hash(Path(folder))
 
 
 def model_folder(name: str) -> Path | None:

@@ -11,17 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.__main__ import main, merged, table  # noqa: E402
 from benchmarks.growth import slope  # noqa: E402
-from benchmarks.passages import Numbered, texts, windows  # noqa: E402
+from benchmarks.passages import Numbered, texts  # noqa: E402
 from benchmarks.rows import in_process, row  # noqa: E402
 from kardlib.passage_source import PassageList, digest_of  # noqa: E402
-
-
-def test_windows_follow_the_rule() -> None:
-    """100 words each; a rest of fewer than 20 is dropped, unless there is nothing else."""
-    long = " ".join(f"w{i}" for i in range(219))
-    assert [len(text.split()) for text in windows("T", long)] == [101, 101]
-    assert [len(text.split()) for text in windows("T", f"{long} w219")] == [101, 101, 21]
-    assert list(windows("A title", "few\n words")) == ["A title. few words"] and not list(windows("T", " "))
 
 
 def test_repeated_text_is_a_source_with_fresh_words() -> None:

@@ -21,7 +21,7 @@ from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.generate import Generator
 from kardlib.index_build import build_index
-from kardlib.index_command import CANDIDATES, INDEX, PASSAGES
+from kardlib.index_folder import CANDIDATES, INDEX, PASSAGES
 from kardlib.jobs import Job, run_jobs
 from kardlib.knowledge_base_builders import Origin, build_from_passages
 from kardlib.methods import KARD, METHODS, TRAININGS, Method, method, training_name

@@ -15,8 +15,10 @@ import pytest
 
 from kardlib.candidate_store import CandidateStore
 from kardlib.errors import KardError
-from kardlib.index_command import CANDIDATES, INDEX, PASSAGES, add_commands, opened
+from kardlib.index_command import add_commands
+from kardlib.index_folder import CANDIDATES, INDEX, PASSAGES, opened, rankings_hash
 from kardlib.index_key import index_key
+from kardlib.indexed_search import IndexedSearch
 from kardlib.knowledge_base import KnowledgeBase
 
 WORDS = [f"{a}{b}" for a in ("oak", "salt", "river", "storm", "cloud") for b in ("", "land", "stone", "field", "wood")]
@@ -119,6 +121,45 @@ def test_candidates_of_a_file(built: Path, tmp_path: Path, capsys: pytest.Captur
     assert "FAIL candidates" in capsys.readouterr().out
 
 
+def test_an_experiment_keeps_what_it_finds_where_it_can(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"a": "oak storms", "b": "salt"}
+    found = [opened(built).search(text, 5) for text in asked.values()]
+    (built / CANDIDATES).write_text("in the way")
+    kept_nowhere = IndexedSearch(str(built))
+    some = kept_nowhere.passages[7].id
+    assert some in kept_nowhere.texts and "none" not in kept_nowhere.texts and 7 not in kept_nowhere.texts
+    for _ in range(2):
+        kept_nowhere.know(asked, 5)
+    assert capsys.readouterr().err.count("cannot be written") == 1, "said once"
+    assert [kept_nowhere.search(text, 5) for text in asked.values()] == found
+    (built / CANDIDATES).unlink()
+    IndexedSearch(str(built)).know(asked, 5)
+    kept = IndexedSearch(str(built))
+    assert [kept.search(text, 5) for text in asked.values()] == found and list((built / CANDIDATES).rglob("*.parquet"))
+    capsys.readouterr()
+    kept.know(asked, 5)
+    assert capsys.readouterr() == ("", ""), "nothing is left to do, nothing is shown"
+
+
+def test_a_built_folder_is_a_source(built: Path, tmp_path: Path) -> None:
+    assert kard("index", "build", built, tmp_path / "copy", "--workers", "0") == 0
+    assert opened(tmp_path / "copy").manifest.digest == opened(built).manifest.digest
+    more = write(tmp_path / "more.jsonl", 9, 1)
+    assert kard("index", "build", f"={built}", f"more={more}", tmp_path / "both", "--workers", "0") == 0
+    assert len(opened(tmp_path / "both")) == 60 + 9
+
+
+def test_only_what_changes_a_ranking_changes_the_hash(built: Path, source: Path) -> None:
+    before = rankings_hash(built)
+    for more in (["--licence", "CC0"], ["--shard-passages", "7", "--again"]):
+        assert kard("index", "build", source, built, "--workers", "0", *more) == 0
+        assert rankings_hash(built) == before
+    assert kard("index", "build", source, built, "--workers", "0", "--k1", "1.2") == 0
+    assert rankings_hash(built) != before
+    with pytest.raises(KardError, match="no passages/manifest.json"):
+        rankings_hash(built / INDEX)
+
+
 def test_candidates_of_a_mini_set(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("candidates", built, "-p", "preset=mini", "-p", "dataset=mini-medqa", "-p", "size=smoke", "--depth", "3")
     assert kard(*words) == kard(*words, "--to", built / "elsewhere") == 0
@@ -131,6 +172,8 @@ def test_candidates_of_a_mini_set(built: Path, capsys: pytest.CaptureFixture[str
         (["index", "build", "nowhere", "out"], "nowhere: no such file or folder"),
         (["index", "build", "own.jsonl", "out", "--words", "9"], "--words: the rule paragraphs has none"),
         (["index", "build", "own.jsonl", "out", "--k1", "-1"], "k1 = -1.0"),
+        (["index", "build", "own.jsonl", "out", "--k1", "inf"], "k1 = inf"),
+        (["index", "build", "own.jsonl", "out", "--shard-passages", "0"], "shard_passages = 0"),
         (["index", "build", "own.jsonl", "out", "--lengths", "inexact"], "lengths = inexact: known are"),
         (["index", "build", "own.jsonl", "out", "-p", "data_dir"], "-p data_dir: name=value"),
         (["index", "doctor", "nowhere"], "no knowledge base"),
@@ -145,10 +188,12 @@ def test_bad_input_is_one_line(
     with pytest.raises(KardError) as caught:
         kard(*words)
     assert line in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists(), "nothing was read for it"
 
 
 KILLED = """
 import argparse, sys, time
+sys.modules["numba"] = None  # slow to import, and nothing here is searched with it
 from kardlib import index_build, index_command
 def wait(*args):
     print("here", flush=True)

@@ -6,11 +6,9 @@ The long version runs where KARD_LONG is set and KARD_DATA names the folder with
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +16,13 @@ import pytest
 
 from kardlib.analysis import LUCENE, PLAIN, Analysis
 from kardlib.bm25 import BM25, K1, B, Hit, rank
+from kardlib.documents import read_documents
 from kardlib.errors import KardError
+from kardlib.index import Index
+from kardlib.index_build import build_index
 from kardlib.lucene_lengths import lossy
 from kardlib.lucene_parity import LuceneTop, number_of, parity, read_lucene_top
+from kardlib.passage_rules import WINDOWS
 from kardlib.passage_source import PassageList
 from kardlib.records import Passage
 
@@ -125,31 +127,18 @@ def test_a_faulty_file_is_named(text: str, fault: str, tmp_path: Path) -> None:
         read_lucene_top(path)
 
 
-def _windows(articles: Path) -> Iterator[Passage]:
-    """The passages of the file of 200 queries, by the rule that it states; equal scores go by the id as a string."""
-    number = 0
-    with gzip.open(articles, "rt", encoding="utf-8") as file:
-        for article in map(json.loads, file):
-            words = article["text"].split()
-            for start in range(0, max(len(words), 1), 100):
-                window = words[start : start + 100]
-                if start and len(window) < 20:
-                    continue
-                yield Passage(id=str(number), text=f"{article['title']}. {' '.join(window)}")
-                number += 1
-
-
 @pytest.mark.skipif(not os.environ.get("KARD_LONG"), reason="KARD_LONG is not set")
 def test_all_of_simple_wikipedia_is_ranked_as_lucene_ranks_it(data_dir: Path, tmp_path: Path) -> None:
-    build, index = (pytest.importorskip(f"kardlib.index{end}") for end in ("_build", ""))
     path = data_dir / "lucene_parity.json"
     lucene = read_lucene_top(path)
-    passages = list(_windows(data_dir / "wikipedia_simple" / "articles.jsonl.gz"))
-    joined = hashlib.sha256("\n".join(passage.text for passage in passages).encode()).hexdigest()
+    articles = read_documents(data_dir / "wikipedia_simple" / "articles.jsonl.gz")
+    texts = [text for article in articles for text in WINDOWS.cut(article.title, article.text)]
+    joined = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     assert joined == json.loads(path.read_text())["sha256_of_passages_joined_by_newline"]
-    source = PassageList(passages)
-    build.build_index(source, tmp_path / "index", LUCENE, lengths="lucene", progress=False)
-    found = parity(index.Index.open(tmp_path / "index", source), lucene)
+    # equal scores go by the id as a string
+    source = PassageList([Passage(id=str(number), text=text) for number, text in enumerate(texts)])
+    build_index(source, tmp_path / "index", LUCENE, lengths="lucene", progress=False)
+    found = parity(Index.open(tmp_path / "index", source), lucene)
     print(found)
     assert found.overlap[10] >= 0.98 and found.overlap[100] >= 0.98
     assert found.same_order[10] >= 0.98 and found.same_order[100] >= 0.98

@@ -75,13 +75,19 @@ def test_hits_are_places_and_the_rest_follows_with_score_0(engine: LuceneEngine,
     assert engine.search_many([query, "", query], k) == [expected, BM25(PASSAGES).search("", k), expected]
 
 
+@pytest.mark.parametrize("query", ["word3", "word1 common0", "unknown", ""])
+def test_it_stands_where_a_searcher_does(engine: LuceneEngine, query: str) -> None:
+    reference = BM25(PASSAGES)
+    assert engine.scores(query).tolist() == reference.scores(query).tolist()
+    assert engine.score(query, [29, 3, 3]).tolist() == reference.score(query, [29, 3, 3]).tolist()
+    assert engine.texts == reference.texts
+
+
 def test_the_papers_weights_are_set(engine: LuceneEngine) -> None:
     assert engine._lucene.weights == (0.9, 0.4)
 
 
 def test_what_cannot_be_asked_is_said(engine: LuceneEngine) -> None:
-    with pytest.raises(KardError, match="no scores of all passages"):
-        engine.scores("word1")
     with pytest.raises(KardError, match="k = 0"):
         engine.search("word1", 0)
     with pytest.raises(KardError, match="k = 0"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 
+from kardlib import reranker
 from kardlib.candidates import Candidates
 from kardlib.errors import KardError
 from kardlib.presets import resolve
@@ -142,6 +143,27 @@ def test_candidates_come_back_sorted_and_complete(form: Any, backbones: dict[str
     ranked = load_reranker(backbones[form], form).rank([QUERY], [group("d", "c", "b", "a")], TEXTS)[0]
     assert list(ranked.scores) == sorted(ranked.scores, reverse=True)
     assert sorted(ranked.passages) == sorted(TEXTS) and ranked.key == "q"
+
+
+def test_vectors_of_few_passages_are_in_memory_at_a_time(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, groups = LateInteraction(tiny_bert), [group("a", "b"), group("b", "c"), group("d")]
+    together = encoder.rank([QUERY, "x", QUERY], groups, TEXTS)
+    encoded: list[list[str]] = []
+    encode = encoder.model.encode
+
+    def watch(texts: list[str], task: str, **options: Any) -> Any:
+        if task == "document":
+            encoded.append(texts)
+        return encode(texts, task=task, **options)
+
+    monkeypatch.setattr(encoder.model, "encode", watch)
+    assert encoder.rank([QUERY, "x", QUERY], groups, TEXTS) == together and encoded == [list(TEXTS.values())]
+    encoded.clear()
+    monkeypatch.setattr(reranker, "BLOCK_CHARACTERS", len(TEXTS["a"]) + len(TEXTS["b"]))
+    apart = encoder.rank([QUERY, "x", QUERY], groups, TEXTS)
+    assert encoded == [[TEXTS["a"], TEXTS["b"]], [TEXTS["b"], TEXTS["c"]], [TEXTS["d"]]]
+    for one, other in zip(apart, together, strict=True):
+        assert one.passages == other.passages and one.scores == pytest.approx(other.scores, abs=1e-4)
 
 
 def test_ties_go_by_id() -> None:

@@ -196,6 +196,11 @@ def test_chunks_parts_and_lora_make_other_weights_under_another_key(
     assert usual != other
 
 
+def test_a_cross_encoder_keeps_no_vectors(tiny_bert: str) -> None:
+    with pytest.raises(KardError, match="reranker_vectors"):
+        settings_for("cross-encoder", tiny_bert, reranker_vectors="float16")
+
+
 # --- the held-out part ------------------------------------------------------------------------------------------------
 
 

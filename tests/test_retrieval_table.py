@@ -70,6 +70,17 @@ def test_needed_passages_state_a_needed_fact(one: Experiment, mini: MiniSet) -> 
         assert inside == {i for i, stated in mini.facts.items() if stated & facts} and inside
 
 
+def test_passages_that_no_search_could_find_are_no_truth(one: Experiment) -> None:
+    asked = [q.id for q in one.data.test]
+    needed = truths(one)[NEEDED]
+    first = set(needed[asked[0]])
+    one.__dict__["texts"] = {i: text for i, text in one.texts.items() if i not in first}
+    left = truths(one)[NEEDED]
+    assert asked[0] not in left and all(set(left[i]) == set(needed[i]) - first for i in left)
+    one.__dict__["texts"] = {f"set/{i}": text for i, text in one.texts.items()}
+    assert list(truths(one)) == [FOUND], "ids that were changed by a mixture"
+
+
 def test_the_untrained_encoder_orders_the_same_candidates(one: Experiment) -> None:
     ranked, found = untrained(one), one.candidates()
     assert {i: sorted(c.passages) for i, c in ranked.items()} == {i: sorted(c.passages) for i, c in found.items()}
