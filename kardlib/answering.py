@@ -17,9 +17,10 @@ from .checkpoint_manifest import INDEX_PATH, RERANKER, STUDENT, CheckpointManife
 from .errors import KardError
 from .generate import Generator
 from .index import Index
-from .index_command import opened
+from .index_command import INDEX, PASSAGES
 from .index_key import index_key
 from .indexed_search import Texts
+from .knowledge_base import KnowledgeBase
 from .predict import begin_of
 from .prompts import CUES, build_prompt, parse_answer, query_of, split_generation
 from .records import Question, Record, parse_record
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .reranker import Reranker  # sentence-transformers takes seconds to import, and not every method has one
 
 NO_OPTIONS = "no options: the answer is what the text says; the student has learned from questions with options"
+FEW = 200_000
+"""Passages that are searched without numba: for one question, loading it takes longer."""
 
 
 class OpenQuestion(Question):
@@ -199,11 +202,10 @@ class Answerer:
     @cached_property
     def _search(self) -> Index:
         m = self.manifest
-        if not m.index:
-            return opened(self.folder)
-        place = self._index_folder or self._pointed()
-        index = opened(place)
-        if index_key(index.manifest) != m.index_key:
+        place = self.folder if not m.index else self._index_folder or self._pointed()
+        base = KnowledgeBase.open(place / PASSAGES)
+        index = Index.open(place / INDEX, base, backend="numpy" if len(base) <= FEW else "auto")
+        if m.index and index_key(index.manifest) != m.index_key:
             raise KardError(f"{place}: this is not the index {m.index} that the student was trained over")
         return index
 

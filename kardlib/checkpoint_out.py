@@ -160,7 +160,8 @@ def _origin(experiment: Experiment, row: Method, seed: int, manifest: Checkpoint
     s = experiment.settings
     config = json.loads((experiment.folder(**_arguments(row, seed)) / "model" / "config.json").read_text("utf-8"))
     backbone = _hub_name(s.encoder) if manifest.encoder else ""
-    shipped = [(MODELS_DIR / name).is_dir() for name in (s.student, *([s.encoder] if manifest.encoder else []))]
+    folders = [model_folder(name) for name in (s.student, *([s.encoder] if manifest.encoder else []))]
+    shipped = [folder is not None and folder.resolve().parent == MODELS_DIR for folder in folders]
     return Origin(
         manifest=manifest, base=_hub_name(s.student), backbone=backbone, shipped=all(shipped),
         seq2seq=bool(config.get("is_encoder_decoder")), teacher=_teacher(s.teacher) if row.cue == "rationale" else "",
