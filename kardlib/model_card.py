@@ -11,6 +11,7 @@ from typing import Any
 
 from .checkpoint_manifest import CheckpointManifest
 from .checkpoint_record import Measured
+from .mini import TASKS
 from .presets import MINI_SETS
 from .prompts import ANSWER_MARK
 from .runs import ResultRow
@@ -73,13 +74,25 @@ def student_card(origin: Origin) -> str:
         "`kard ask FOLDER QUESTION --option A --option B`, with the folder above this one. With `transformers` alone:"
         f" a prompt is laid out like this, to the letter, in at most {m.source_tokens} tokens; passages are cut first.",
         f"```\n{m.prompt}\n```",
-        f"```python\nfrom transformers import AutoTokenizer, {kind}\n\n"
-        f"tokenizer, model = AutoTokenizer.from_pretrained(FOLDER), {kind}.from_pretrained(FOLDER)\n"
-        f'written = model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens={m.target_tokens})\n```',
+        _snippet(kind, m.target_tokens, origin.seq2seq),
         _reading(m),
         *_end(origin),
     ]
     return _front(origin, origin.base, "transformers", ["kard", "question-answering"]) + "\n\n".join(parts) + "\n"
+
+
+def _snippet(kind: str, target_tokens: int, seq2seq: bool) -> str:
+    """Python that writes the answer to ``prompt``; a causal student repeats the prompt before it."""
+    lines = [
+        f"from transformers import AutoTokenizer, {kind}",
+        "",
+        f"tokenizer, model = AutoTokenizer.from_pretrained(FOLDER), {kind}.from_pretrained(FOLDER)",
+        'ids = tokenizer(prompt, return_tensors="pt").input_ids',
+        *([] if seq2seq else ["ids = ids[:, :-1] if ids[0, -1] == tokenizer.eos_token_id else ids"]),
+        f"written = model.generate(input_ids=ids, max_new_tokens={target_tokens}, do_sample=False)[0]",
+        f"print(tokenizer.decode(written{'' if seq2seq else '[ids.shape[1] :]'}, skip_special_tokens=True))",
+    ]
+    return "\n".join(["```python", *lines, "```"])
 
 
 def reranker_card(origin: Origin) -> str:
@@ -141,7 +154,7 @@ def _does(m: CheckpointManifest) -> str:
     reads = {
         "none": "It reads the question alone",
         "question": f"It reads the question and the {m.k} passages that BM25 finds for it",
-        "reranker": f"It reads the question and {m.k} passages; BM25 finds {m.kappa_star}, the reranker chooses",
+        "reranker": f"It reads the question and {m.k} passages, chosen by the reranker of BM25's first {m.kappa_star}",
     }[m.row.test_query]
     writes = "a rationale and then the answer" if m.row.cue == "rationale" else "the answer"
     return f"{reads}, and writes {writes}."
@@ -183,7 +196,11 @@ def _line(found: Measured, row: ResultRow) -> str:
 def _end(origin: Origin) -> list[str]:
     m = origin.manifest
     mini = m.dataset in MINI_SETS
-    notes = [*(origin.measured.record.notes if origin.measured else ()), *m.notes]
+    others = {task.note for name, task in TASKS.items() if name != m.dataset}  # a run may report other sets as well
+    notes = [
+        *m.notes,
+        *(note for note in (origin.measured.record.notes if origin.measured else ()) if note not in others),
+    ]
     data = [_GENERATED if mini else _DATA[m.dataset]]
     data += [f"The rationales are {origin.teacher}."] if origin.teacher else []
     never = [*NEVER, _INVENTED if mini else _NEVER_OF.get(m.dataset, "")]

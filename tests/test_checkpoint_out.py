@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from huggingface_hub import ModelCard
 from sentence_transformers import CrossEncoder, MultiVectorEncoder
 from tiny import smallest_runs
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from kardlib import checkpoint_out, cli, experiment_data, readers
 from kardlib.answering import Answerer
@@ -28,6 +30,7 @@ from kardlib.index_build import build_index
 from kardlib.index_command import INDEX, PASSAGES
 from kardlib.knowledge_base_builders import Origin, build_from_passages
 from kardlib.methods import method
+from kardlib.mini_strategyqa import MiniStrategyQA
 from kardlib.passage_source import PassageList
 from kardlib.presets import Settings, resolve
 from kardlib.records import Prediction
@@ -104,7 +107,10 @@ def usual(settings: Settings) -> Experiment:
     for answers in ("scored", "free"):
         row = accuracy_row(experiment, method(USUAL), "greedy", answers, accuracy([predictions], answers == "free"))
         rows.append(row.model_copy(update={"predictions": keep_predictions([predictions], run.folder)}))
-    run.finish([*rows, *hits_rows(experiment, run.folder)], notes=[*experiment.data.notes, "a note of the run"])
+    run.finish(
+        [*rows, *hits_rows(experiment, run.folder)],
+        notes=[*experiment.data.notes, MiniStrategyQA.note, "a note of the run"],
+    )
     return experiment
 
 
@@ -150,20 +156,17 @@ def test_it_is_asked_in_the_words_of_the_experiment_and_answers_alike(
     assert any(cut) or not answerer.manifest.k, "the source limit is too large for this test"
 
 
-def test_plain_transformers_loads_the_student_and_writes_the_same(case: tuple[Watched, Path]) -> None:
+def test_plain_transformers_loads_the_student_and_its_card_tells_how_to_ask_it(case: tuple[Watched, Path]) -> None:
     watched, folder = case
     answer = Answerer(folder).ask(watched.experiment.data.test[0].stem, watched.experiment.data.test[0].options)
     causal = "opt" in watched.experiment.settings.student
     kind = AutoModelForCausalLM if causal else AutoModelForSeq2SeqLM
-    model, loading = kind.from_pretrained(folder / STUDENT, output_loading_info=True)
+    _, loading = kind.from_pretrained(folder / STUDENT, output_loading_info=True)
     assert not loading["missing_keys"] and not loading["unexpected_keys"]
-    tokenizer = AutoTokenizer.from_pretrained(folder / STUDENT)
-    ids = tokenizer(answer.prompt, return_tensors="pt").input_ids
-    ids = ids[:, :-1] if causal and ids[0, -1] == tokenizer.eos_token_id else ids
-    with torch.inference_mode():
-        out = model.generate(input_ids=ids, max_new_tokens=16, do_sample=False)
-    out = out[0, ids.shape[1] :] if causal else out[0]
-    assert tokenizer.decode(out, skip_special_tokens=True).strip() == answer.written
+    code = re.search(r"```python\n(.*?)```", (folder / STUDENT / "README.md").read_text(), re.DOTALL)
+    said: list[str] = []
+    exec(code[1], {"FOLDER": folder / STUDENT, "prompt": answer.prompt, "print": said.append})
+    assert [text.strip() for text in said] == [answer.written]
 
 
 def test_plain_sentence_transformers_loads_the_reranker_and_scores_the_same(case: tuple[Watched, Path]) -> None:
@@ -271,7 +274,8 @@ def test_cards_say_what_the_record_says_and_no_more(usual: Experiment, exported:
         table = "\n".join(line for line in one.text.splitlines() if line.startswith("|"))
         numbers = re.findall(r"(?<![\w.])\d+\.\d+", table)
         assert numbers and set(numbers) <= known
-        assert "a note of the run" in one.text and "diseases and drugs do not exist" in one.text
+        assert "a note of the run" in one.text and "mini-MedQA is generated" in one.text
+        assert "mini-StrategyQA" not in one.text
         assert f"| {SIZES['test']} |" in table
     assert student.data.library_name == "transformers" and reranker.data.library_name == "sentence-transformers"
     assert student.data.base_model is None and student.data.license == "unknown", "a folder's licence is not known"
@@ -485,5 +489,25 @@ def test_a_run_is_exported_by_its_record_and_asked(
     assert [line for line in page.splitlines() if line in sections] == sections
     assert all(f"] {i}  (score" in page for i in stored.passages)
     assert all(f"{score:.3f}" in page for score in answer["scores"])
-    assert cli.main(["ask", str(tmp_path), "What?"]) == 2
+    assert cli.main(["ask", str(tmp_path), "What?"]) == 2  # no folder of the kind
     assert "kard export makes such a folder" in capsys.readouterr().err
+
+
+def test_asking_needs_nothing_of_the_experiment(exported: Path, usual: Experiment, tmp_path: Path) -> None:
+    """In a process of its own: the command, and what it has imported."""
+    question = usual.data.test[0]
+    words = ["ask", str(exported), question.stem, "--format", "json"]
+    words += [word for option in question.options for word in ("--option", option)]
+    program = (
+        "import json, sys\nfrom kardlib.cli import main\n"
+        f"code = main({words!r})\nprint(json.dumps(sorted(m for m in sys.modules if m.startswith('kardlib.'))))\n"
+        "raise SystemExit(code)"
+    )
+    env = {**os.environ, "KARD_RUNS": str(tmp_path / "none"), "KARD_DATA": str(tmp_path / "none")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer, _, imported = done.stdout.rstrip().rpartition("\n")
+    stored = usual.predictions(USUAL, 0)[0]
+    assert (json.loads(answer)["chosen"], json.loads(answer)["rationale"]) == (stored.chosen, stored.rationale)
+    gone = {f"kardlib.{name}" for name in ("experiment", "experiment_data", "readers", "mini", "teacher", "own_data")}
+    assert not gone & set(json.loads(imported)) and not (tmp_path / "none").exists()
