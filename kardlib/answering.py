@@ -169,7 +169,8 @@ class Answerer:
     def _checked(self, k: int) -> int:
         m = self.manifest
         if k < 0 or (m.kappa_star and k > m.kappa_star):
-            raise KardError(f"{k} passages: 1 or more were expected" + f", {m.kappa_star} at most" * bool(m.kappa_star))
+            most = f", {m.kappa_star} at most" if m.kappa_star else ""
+            raise KardError(f"{k} passages: 1 or more were expected{most}")
         return k or m.k
 
     def _notes(self, question: Question, k: int) -> tuple[str, ...]:

@@ -158,20 +158,26 @@ def _keep_passages(folder: Path, experiment: Experiment, manifest: CheckpointMan
 
 def _origin(experiment: Experiment, row: Method, seed: int, manifest: CheckpointManifest) -> Origin:
     s = experiment.settings
-    config = json.loads((experiment.folder(**_arguments(row, seed)) / "model" / "config.json").read_text("utf-8"))
+    job = needed(row, seed)[0]
+    student = experiment.folder(job.step, **job.arguments) / "model"
     backbone = _hub_name(s.encoder) if manifest.encoder else ""
     folders = [model_folder(name) for name in (s.student, *([s.encoder] if manifest.encoder else []))]
     shipped = [folder is not None and folder.resolve().parent == MODELS_DIR for folder in folders]
     return Origin(
         manifest=manifest, base=_hub_name(s.student), backbone=backbone, shipped=all(shipped),
-        seq2seq=bool(config.get("is_encoder_decoder")), teacher=_teacher(s.teacher) if row.cue == "rationale" else "",
+        seq2seq=bool(_json(student / "config.json").get("is_encoder_decoder")), chat=_talks(student),
+        teacher=_teacher(s.teacher) if row.cue == "rationale" else "",
         measured=measured(experiment, row, seed),
     )  # fmt: skip
 
 
-def _arguments(row: Method, seed: int) -> dict[str, Any]:
-    job = needed(row, seed)[0]
-    return {"step": job.step, **job.arguments}
+def _talks(student: Path) -> bool:
+    """Whether a student has a chat template, wherever its tokenizer keeps it."""
+    return (student / "chat_template.jinja").exists() or "chat_template" in _json(student / "tokenizer_config.json")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _hub_name(name: str) -> str:

@@ -46,7 +46,7 @@ class Origin:
         base, backbone: the hub's names of the student's base model and of the reranker's; empty where it is a folder or
             ships with the kit.
         shipped: whether both ship with the kit.
-        seq2seq: whether the student is of the T5 kind.
+        seq2seq: whether the student is of the T5 kind; ``chat``: whether it has a chat template.
         teacher: whose the rationales are; empty where the student has learned from none.
         measured: what a record says; None where none does.
     """
@@ -56,6 +56,7 @@ class Origin:
     backbone: str
     shipped: bool
     seq2seq: bool
+    chat: bool
     teacher: str
     measured: Measured | None
 
@@ -74,23 +75,32 @@ def student_card(origin: Origin) -> str:
         "`kard ask FOLDER QUESTION --option A --option B`, with the folder above this one. With `transformers` alone:"
         f" a prompt is laid out like this, to the letter, in at most {m.source_tokens} tokens; passages are cut first.",
         f"```\n{m.prompt}\n```",
-        _snippet(kind, m.target_tokens, origin.seq2seq),
+        _snippet(kind, m.target_tokens, origin),
         _reading(m),
         *_end(origin),
     ]
     return _front(origin, origin.base, "transformers", ["kard", "question-answering"]) + "\n\n".join(parts) + "\n"
 
 
-def _snippet(kind: str, target_tokens: int, seq2seq: bool) -> str:
+def _snippet(kind: str, target_tokens: int, origin: Origin) -> str:
     """Python that writes the answer to ``prompt``; a causal student repeats the prompt before it."""
+    ids = ['ids = tokenizer(prompt, return_tensors="pt").input_ids']
+    if not origin.seq2seq and origin.chat:
+        ids = [
+            'message = [{"role": "user", "content": prompt}]',
+            "text = tokenizer.apply_chat_template("
+            "message, tokenize=False, add_generation_prompt=True, enable_thinking=False)",
+            'ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids',
+        ]
+    elif not origin.seq2seq:
+        ids += ["ids = ids[:, :-1] if ids[0, -1] == tokenizer.eos_token_id else ids"]
     lines = [
         f"from transformers import AutoTokenizer, {kind}",
         "",
         f"tokenizer, model = AutoTokenizer.from_pretrained(FOLDER), {kind}.from_pretrained(FOLDER)",
-        'ids = tokenizer(prompt, return_tensors="pt").input_ids',
-        *([] if seq2seq else ["ids = ids[:, :-1] if ids[0, -1] == tokenizer.eos_token_id else ids"]),
+        *ids,
         f"written = model.generate(input_ids=ids, max_new_tokens={target_tokens}, do_sample=False)[0]",
-        f"print(tokenizer.decode(written{'' if seq2seq else '[ids.shape[1] :]'}, skip_special_tokens=True))",
+        f"print(tokenizer.decode(written{'' if origin.seq2seq else '[ids.shape[1] :]'}, skip_special_tokens=True))",
     ]
     return "\n".join(["```python", *lines, "```"])
 

@@ -19,7 +19,7 @@ _PICKLES = {"pytorch_model": "model", "adapter_model": "adapter_model", "model":
 """How pickled weights begin, and safetensors that are read in their place."""
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _OWN = "sentence_transformers."
-_DATA = (".json", ".safetensors", ".txt", ".model", ".md", ".jinja")
+_DATA = (".json", ".safetensors", ".txt", ".model", ".md", ".jinja", ".tiktoken")
 """Endings of the files that a saved model and its tokenizer consist of."""
 
 

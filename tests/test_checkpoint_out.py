@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from huggingface_hub import ModelCard
 from sentence_transformers import CrossEncoder, MultiVectorEncoder
 from tiny import smallest_runs
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from kardlib import checkpoint_out, cli, experiment_data, readers
 from kardlib.answering import Answerer
@@ -31,6 +32,7 @@ from kardlib.index_command import INDEX, PASSAGES
 from kardlib.knowledge_base_builders import Origin, build_from_passages
 from kardlib.methods import method
 from kardlib.mini_strategyqa import MiniStrategyQA
+from kardlib.model_card import student_card
 from kardlib.passage_source import PassageList
 from kardlib.presets import Settings, resolve
 from kardlib.records import Prediction
@@ -511,3 +513,65 @@ def test_asking_needs_nothing_of_the_experiment(exported: Path, usual: Experimen
     assert (json.loads(answer)["chosen"], json.loads(answer)["rationale"]) == (stored.chosen, stored.rationale)
     gone = {f"kardlib.{name}" for name in ("experiment", "experiment_data", "readers", "mini", "teacher", "own_data")}
     assert not gone & set(json.loads(imported)) and not (tmp_path / "none").exists()
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_model_of_ones_own_questions_and_passages(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gases = ["neon", "argon", "helium", "oxygen", "xenon", "krypton", "radon", "ozone", "methane", "steam"]
+    data = tmp_path / "data"
+    data.mkdir()
+    asked = [
+        {"id": f"q{i}", "question": f"Which gas is in tank {i}?", "options": [gas, "none"], "answer": gas}
+        for i, gas in enumerate(gases)
+    ]
+    write_rows(data / "train.jsonl", asked[:8])
+    write_rows(data / "test.jsonl", asked[8:])
+    write_rows(data / "passages.jsonl", [{"id": f"p{i}", "text": f"Tank {i} holds {g}."} for i, g in enumerate(gases)])
+    told = [{"question_id": f"q{i}", "text": f"Tank {i} holds {gas}."} for i, gas in enumerate(gases)]
+    write_rows(data / "rationales.jsonl", told)
+    given = {
+        "preset": "laptop", "dataset": "own", "data_dir": str(data), "student": settings.student,
+        "encoder": settings.encoder, "student_epochs": "1", "kappa1": "2", "kappa2": "3", "kappa_star": "6",
+    }  # fmt: skip
+    words = ["--out", str(tmp_path / "mine"), *(w for name, value in given.items() for w in ("-p", f"{name}={value}"))]
+    assert cli.main(["export", *words]) == 2
+    assert f"kard run 06 -p preset=laptop -p dataset=own -p data_dir={data}" in capsys.readouterr().err
+    typed = {name: int(value) if value.isdecimal() else value for name, value in given.items()}
+    experiment = Experiment(resolve(typed.pop("preset"), **typed))
+    experiment.student("KARD", 0)
+    experiment.reranker(0)
+    assert cli.main(["export", *words]) == 0
+
+    forbid_data(monkeypatch)
+    shutil.rmtree(data)
+    capsys.readouterr()
+    assert cli.main(["ask", str(tmp_path / "mine"), "Which gas is in tank 9?", "--option", "steam", "--option", "none"]) == 0
+    page = capsys.readouterr().out
+    assert "holds steam." in page and "the rationales are the user's own" in page
+    one = card(tmp_path / "mine" / STUDENT)
+    assert "Not measured" in one.text and "as private as these are" in one.text
+    assert (one.data.license, one.data.language, one.data.eval_results) == ("unknown", None, None)
+    assert str(tmp_path) not in one.text
+
+
+def test_a_chat_students_card_tells_how_to_talk_to_it(tiny_opt: str, usual: Experiment) -> None:
+    origin = checkpoint_out._origin(usual, method(USUAL), 0, checkpoint_out._manifest(usual, method(USUAL), 0, False))
+    code = re.search(r"```python\n(.*?)```", student_card(replace(origin, seq2seq=False, chat=True)), re.DOTALL)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_opt)
+    tokenizer.chat_template = "user: {{ messages[0].content }}{% if add_generation_prompt %} you:{% endif %}"
+    model = AutoModelForCausalLM.from_pretrained(tiny_opt)
+    seen: list[list[int]] = []
+    kinds = {"AutoTokenizer": tokenizer, "AutoModelForCausalLM": model}
+    for kind in kinds.values():
+        kind.from_pretrained = lambda folder, kind=kind: kind
+    real = model.generate
+    model.generate = lambda **given: seen.append(given["input_ids"][0].tolist()) or real(**given)
+    lines = code[1].splitlines()
+    assert lines[0] == "from transformers import AutoTokenizer, AutoModelForCausalLM"
+    exec("\n".join(lines[1:]), {**kinds, "FOLDER": "", "prompt": "what is it", "print": lambda text: None})
+    assert seen == [tokenizer("user: what is it you:", add_special_tokens=False).input_ids]
