@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -495,24 +494,33 @@ def test_a_run_is_exported_by_its_record_and_asked(
     assert "kard export makes such a folder" in capsys.readouterr().err
 
 
-def test_asking_needs_nothing_of_the_experiment(exported: Path, usual: Experiment, tmp_path: Path) -> None:
-    """In a process of its own: the command, and what it has imported."""
-    question = usual.data.test[0]
+NEEDLESS = ("experiment", "experiment_data", "readers", "mini", "teacher", "own_data", "keys", "tables")
+
+
+@pytest.fixture
+def kit_without_experiment() -> Iterator[Any]:
+    """The command line of a kit that is imported anew and has no module of ``NEEDLESS``."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "kardlib"]:
+            patch.delitem(sys.modules, name)
+        for name in NEEDLESS:
+            patch.setitem(sys.modules, f"kardlib.{name}", None)
+        before = set(sys.modules)
+        yield importlib.import_module("kardlib.cli").main
+        for name in set(sys.modules) - before:
+            del sys.modules[name]
+
+
+def test_asking_needs_nothing_of_the_experiment(
+    exported: Path, usual: Experiment, kit_without_experiment: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question, stored = usual.data.test[0], usual.predictions(USUAL, 0)[0]
     words = ["ask", str(exported), question.stem, "--format", "json"]
-    words += [word for option in question.options for word in ("--option", option)]
-    program = (
-        "import json, sys\nfrom kardlib.cli import main\n"
-        f"code = main({words!r})\nprint(json.dumps(sorted(m for m in sys.modules if m.startswith('kardlib.'))))\n"
-        "raise SystemExit(code)"
-    )
-    env = {**os.environ, "KARD_RUNS": str(tmp_path / "none"), "KARD_DATA": str(tmp_path / "none")}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    answer, _, imported = done.stdout.rstrip().rpartition("\n")
-    stored = usual.predictions(USUAL, 0)[0]
-    assert (json.loads(answer)["chosen"], json.loads(answer)["rationale"]) == (stored.chosen, stored.rationale)
-    gone = {f"kardlib.{name}" for name in ("experiment", "experiment_data", "readers", "mini", "teacher", "own_data")}
-    assert not gone & set(json.loads(imported)) and not (tmp_path / "none").exists()
+    assert kit_without_experiment([*words, *(w for option in question.options for w in ("--option", option))]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["chosen"], answer["rationale"]) == (stored.chosen, stored.rationale)
+    with pytest.raises(ImportError, match="experiment"):
+        kit_without_experiment(["export", "mini-medqa", "--out", str(exported.parent / "other")])
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -550,7 +558,10 @@ def test_a_model_of_ones_own_questions_and_passages(
     forbid_data(monkeypatch)
     shutil.rmtree(data)
     capsys.readouterr()
-    assert cli.main(["ask", str(tmp_path / "mine"), "Which gas is in tank 9?", "--option", "steam", "--option", "none"]) == 0
+    assert (
+        cli.main(["ask", str(tmp_path / "mine"), "Which gas is in tank 9?", "--option", "steam", "--option", "none"])
+        == 0
+    )
     page = capsys.readouterr().out
     assert "holds steam." in page and "the rationales are the user's own" in page
     one = card(tmp_path / "mine" / STUDENT)
