@@ -6,10 +6,12 @@ import argparse
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import KardError
-from .presets import DATASETS, Settings, resolve
+
+if TYPE_CHECKING:
+    from .presets import Settings
 
 _FOLDERS = ("data_dir", "index", "dapt_text")
 """Settings that a record tells by their last name only."""
@@ -68,6 +70,7 @@ def settings_of(what: str | None, given: Mapping[str, str]) -> Settings:
         KardError: there is no such run, a parameter is wrong, or a folder of the run is to be named again.
     """
     from .notebook_params import check_parameters, find_notebook, notebook_parameters
+    from .presets import DATASETS, Settings, resolve
 
     typed = check_parameters(dict(given), notebook_parameters(find_notebook("06")))
     typed = {name: value for name, value in typed.items() if name in Settings.model_fields}
@@ -82,6 +85,7 @@ def settings_of(what: str | None, given: Mapping[str, str]) -> Settings:
 
 def _of_run(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a finished run, less the folders, of which its record has the last name alone."""
+    from .presets import Settings
     from .run_diff import find_run
     from .runs import RECORD, model_folder, read_record
 
@@ -99,6 +103,8 @@ def _of_run(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _remedy(options: argparse.Namespace, given: Mapping[str, str]) -> str:
     """The command that trains what is missing."""
+    from .presets import DATASETS
+
     if options.what is not None and options.what not in DATASETS:
         return f"kard run 06 with the parameters of {options.what}"
     named = {"dataset": options.what} if options.what else {}
