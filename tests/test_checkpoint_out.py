@@ -567,7 +567,8 @@ def test_a_model_of_ones_own_questions_and_passages(
     one = card(tmp_path / "mine" / STUDENT)
     assert "Not measured" in one.text and "as private as these are" in one.text
     assert (one.data.license, one.data.language, one.data.eval_results) == ("unknown", None, None)
-    assert str(tmp_path) not in one.text
+    assert not any(str(folder) in one.text for folder in (tmp_path, Path(settings.student).parent))
+    assert "never seen ordinary English" not in page, "that is said of the shipped students alone"
 
 
 def test_a_chat_students_card_tells_how_to_talk_to_it(tiny_opt: str, usual: Experiment) -> None:
