@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from .ask_command import add_command as add_ask_command
 from .errors import KardError
+from .export_command import add_command as add_export_command
 from .index_command import add_commands as add_index_commands
 
 TEACHER_ACTIONS = ("plan", "run", "status", "report", "export", "import", "batch", "collect")
@@ -88,6 +90,8 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
         add("teacher", _teacher, "rationales from a teacher behind an endpoint: price, asking, what is there")
     )
     add_index_commands(commands)
+    add_export_command(commands)
+    add_ask_command(commands)
     add("test", _test, "all tests; further arguments go to pytest's unit tests").set_defaults(passes_on=True)
     add("doctor", _doctor, "is the installation sound?")
     add("lab", _lab, "JupyterLab on the notebooks; further arguments go to it").set_defaults(passes_on=True)

