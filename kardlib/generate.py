@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from .chat_template import causal_prompt, lead
+from .decoding import SAMPLING, VOTES, end_tokens, tokens_alone
 from .models import is_encoder_decoder, load_student, load_tokenizer
-from .student import causal_prompt, pad_rows
+from .student import pad_rows
 
-Decoding = Literal["greedy", "vote5"]
-VOTES = 5
-# The authors' sampling [C].
-SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 50, "top_p": 0.95}
 Continuations = tuple[list[int], list[list[int]]]
 """Token ids of what has been written, and of each option behind it."""
 
@@ -31,10 +29,16 @@ class Generator:
     """
 
     def __init__(self, folder: str, source_tokens: int, target_tokens: int, batch: int = 64) -> None:
-        self._model = load_student(folder).eval()
+        self._model = self._loaded(folder)
         self.tokenizer = load_tokenizer(folder)
         self._seq2seq = is_encoder_decoder(folder)
         self._source_tokens, self._target_tokens, self._batch = source_tokens, target_tokens, batch
+
+    def _loaded(self, folder: str) -> Any:
+        model = load_student(folder).eval()
+        self._ends = end_tokens(model.generation_config, load_tokenizer(folder))
+        model.generation_config = tokens_alone(model.generation_config)
+        return model
 
     def count(self, text: str) -> int:
         """Tokens of a text, for the prompt builder."""
@@ -120,17 +124,20 @@ class Generator:
         self, prompts: Sequence[str], forced: Sequence[str] | None, count: int, seed: int | None
     ) -> list[list[str]]:
         rows = [self._encode(prompt) for prompt in prompts]
-        # a causal student's targets start with a space in training, so that its first word is a word's own token
-        gap = "" if self._seq2seq else " "
+        # as in training: a causal student's targets start with a space, so that its first word is a word's own token
+        gap = "" if self._seq2seq else lead(self.tokenizer)
         starts = [self.tokenizer(gap + t, add_special_tokens=False).input_ids for t in forced] if forced else None
         result: list[list[str]] = [[] for _ in prompts]
         if seed is not None:
-            torch.manual_seed(seed)
+            self._start_from(seed)
         for index in self._batches(rows, starts):
             texts = self._batch_write([rows[i] for i in index], [starts[i] for i in index] if starts else None, count)
             for place, i in enumerate(index):
                 result[i] = texts[place * count : (place + 1) * count]
         return result
+
+    def _start_from(self, seed: int) -> None:
+        torch.manual_seed(seed)
 
     def _encode(self, prompt: str) -> list[int]:
         if self._seq2seq:
@@ -159,7 +166,7 @@ class Generator:
             begin = self._model.generation_config.decoder_start_token_id
             options["decoder_input_ids"] = torch.tensor([[begin, *s] for s in starts], device=self._model.device)
         written = self._model.generate(
-            input_ids=inputs, attention_mask=mask, pad_token_id=pad, eos_token_id=self.tokenizer.eos_token_id, **options
+            input_ids=inputs, attention_mask=mask, pad_token_id=pad, eos_token_id=self._ends, **options
         )
         if not self._seq2seq:
             written = written[:, inputs.shape[1] - (len(starts[0]) if starts else 0) :]
@@ -168,12 +175,12 @@ class Generator:
 
 def continuations(tokenizer: Any, begin: str, options: Sequence[str], seq2seq: bool) -> Continuations:
     """Token ids of ``begin``, as far as all options share them, and of what follows them in each option."""
-    lead = "" if seq2seq else " "
-    head = tokenizer(lead + begin, add_special_tokens=False).input_ids if begin else []
+    gap = "" if seq2seq else lead(tokenizer)
+    head = tokenizer(gap + begin, add_special_tokens=False).input_ids if begin else []
     rows = []
     for option in options:
         text = f"{begin} {option}" if begin else option
-        rows.append(tokenizer(lead + text, add_special_tokens=False).input_ids)
+        rows.append(tokenizer(gap + text, add_special_tokens=False).input_ids)
     shared = len(head)
     while shared and any(row[:shared] != head[:shared] for row in rows):
         shared -= 1  # a tokenizer may merge across the seam
