@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import KardError
 from .keys import model_hash
-from .models import load_config, load_student, locate
+from .models import load_config, load_student, load_tokenizer, locate
 from .presets import runs_root
 from .sources import code
 from .store import artefact
@@ -61,6 +61,9 @@ def _convert(folder: str, out: Path) -> None:
             config = model.config
             config.tie_word_embeddings = getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
             return model
+
+        def load_tokenizer(self, *args: Any, **options: Any) -> Any:
+            return load_tokenizer(folder)
 
     try:
         Converter(locate(folder)).convert(str(out), force=True)

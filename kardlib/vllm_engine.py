@@ -63,8 +63,7 @@ class ServedGenerator(Generator):
                 return str(model["id"])
         raise KardError(f"{self._host}: it does not serve the student; start it with: vllm serve {locate(folder)}")
 
-    def likeliest(self, *args: Any, **options: Any) -> list[int]:
-        """Not to be had from a server."""
+    def _causal_scores(self, sources: Any, groups: Any) -> list[list[float]]:
         raise KardError("engine vllm: a server does not score options; set answers to free")
 
     def _start_from(self, seed: int) -> None:
