@@ -12,9 +12,12 @@ from torch.nn.functional import cross_entropy
 
 from .chat_template import causal_prompt, lead
 from .decoding import SAMPLING, VOTES, end_tokens, tokens_alone
+from .halves import in_halves
 from .models import is_encoder_decoder, load_student, load_tokenizer
 from .student import pad_rows
 
+LOGITS = 2**28
+"""Values of a causal model's output layer that are in memory at a time when options are scored, 1 GiB of them."""
 Continuations = tuple[list[int], list[list[int]]]
 """Token ids of what has been written, and of each option behind it."""
 
@@ -71,7 +74,7 @@ class Generator:
         score = self._seq2seq_scores if self._seq2seq else self._causal_scores
         result = [0] * len(prompts)
         for index in self._batches(rows, [begin for begin, _ in groups] if self._seq2seq else None):
-            values = score([rows[i] for i in index], [groups[i] for i in index])
+            values = in_halves(lambda part: score([rows[i] for i in part], [groups[i] for i in part]), index)
             for i, own in zip(index, values, strict=True):
                 result[i] = own.index(max(own))
         return result
@@ -111,14 +114,19 @@ class Generator:
         device, pad = self._model.device, self.tokenizer.pad_token_id
         heads = [[*source, *begin] for source, (begin, _) in zip(sources, groups, strict=True)]
         flat = [[*head, *row] for head, (_, rows) in zip(heads, groups, strict=True) for row in rows]
-        given = torch.tensor([len(head) for head, (_, rows) in zip(heads, groups, strict=True) for _ in rows])
-        ids = pad_rows(flat, pad, left=False).to(device)
-        mask = pad_rows([[1] * len(row) for row in flat], 0, left=False).to(device)
-        logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-        told = torch.arange(ids.shape[1], device=device)[None, :] < given[:, None].to(device)
-        labels = ids.masked_fill((mask == 0) | told, -100)[:, 1:]
-        scores = iter(_mean_log_likelihoods(logits, labels))
-        return [[next(scores) for _ in rows] for _, rows in groups]
+        given = [len(head) for head, (_, rows) in zip(heads, groups, strict=True) for _ in rows]
+        width = max(map(len, flat))
+        part = max(1, LOGITS // (width * self._model.config.get_text_config().vocab_size))
+        scores: list[float] = []
+        for cut in range(0, len(flat), part):
+            ids = pad_rows(flat[cut : cut + part], pad, left=False).to(device)
+            mask = pad_rows([[1] * len(row) for row in flat[cut : cut + part]], 0, left=False).to(device)
+            logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+            begun = torch.tensor(given[cut : cut + part], device=device)[:, None]
+            told = torch.arange(ids.shape[1], device=device)[None, :] < begun
+            scores += _mean_log_likelihoods(logits, ids.masked_fill((mask == 0) | told, -100)[:, 1:])
+        left = iter(scores)
+        return [[next(left) for _ in rows] for _, rows in groups]
 
     def _write(
         self, prompts: Sequence[str], forced: Sequence[str] | None, count: int, seed: int | None
@@ -131,7 +139,12 @@ class Generator:
         if seed is not None:
             self._start_from(seed)
         for index in self._batches(rows, starts):
-            texts = self._batch_write([rows[i] for i in index], [starts[i] for i in index] if starts else None, count)
+            texts = in_halves(
+                lambda part: self._batch_write(
+                    [rows[i] for i in part], [starts[i] for i in part] if starts else None, count
+                ),
+                index,
+            )
             for place, i in enumerate(index):
                 result[i] = texts[place * count : (place + 1) * count]
         return result
