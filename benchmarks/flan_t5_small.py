@@ -39,7 +39,7 @@ def openbookqa() -> DataSet:
 
 
 def prompts(count: int, folder: Path) -> list[str]:
-    """Dev questions with the three passages that BM25 finds for each, as the kit lays them out.
+    """Held-out questions with the three passages that BM25 finds for each, as the kit lays them out.
 
     Args:
         folder: of the model that will read them.
@@ -47,7 +47,7 @@ def prompts(count: int, folder: Path) -> list[str]:
     data, tokenizer = openbookqa(), load_tokenizer(str(folder))
     search, texts = BM25(data.passages), {p.id: p.text for p in data.passages}
     found = []
-    for question in data.dev[:count]:
+    for question in [*data.test, *data.dev][:count]:
         passages = [texts[i] for i in question_candidates(search, question, PASSAGES).passages]
         found.append(build_prompt(question, passages, count=lambda text: len(tokenizer.tokenize(text))))
     return found

@@ -71,8 +71,9 @@ def test_samples_depend_on_the_seed_alone(folder: str, prompts: list[str], root:
 
 def test_samples_have_the_authors_distribution(folder: str, prompts: list[str], root: Path) -> None:
     """The first token of many samples against the model's own probabilities, cut at 50 tokens and 95 %."""
-    generator, draws = told(folder, root, tokens=1)[0], 3000
-    found = Counter(generator.sample(prompts[:1], seed=0, count=draws)[0])
+    generator, draws, found = told(folder, root, tokens=1)[0], 12_000, Counter[str]()
+    for seed in range(6):
+        found.update(generator.sample(prompts[:1], seed, draws // 6)[0])
     assert generator._translator is not None
     model, tokenizer = generator._model, generator.tokenizer
     with torch.inference_mode():
@@ -85,7 +86,8 @@ def test_samples_have_the_authors_distribution(folder: str, prompts: list[str], 
         expected[tokenizer.decode([token], skip_special_tokens=True).strip()] += share
     assert len(expected) > 3, "an all but certain token would show nothing"
     apart = sum(abs(found[text] / draws - expected[text]) for text in {*found, *expected}) / 2
-    assert apart < 0.06 and set(found) <= set(expected), "total variation; chance alone gives about 0.02"
+    assert set(found) <= set(expected)
+    assert apart < 0.04, "total variation; chance alone gives 0.4 sqrt(tokens / draws), that is up to 0.026"
 
 
 def test_an_export_is_made_once(tiny_t5: str, root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

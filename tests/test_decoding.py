@@ -27,9 +27,11 @@ def test_of_a_checkpoints_defaults_only_the_special_tokens_are_kept() -> None:
         repetition_penalty=1.2, no_repeat_ngram_size=3, temperature=0.3, top_k=3, do_sample=True, min_new_tokens=9,
     )  # fmt: skip
     kept, usual = tokens_alone(own), GenerationConfig()
+    changed = {name for name, value in own.to_dict().items() if value != usual.to_dict().get(name)}
     tokens = {"eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id"}
-    for name, value in kept.to_dict().items():
-        assert value == getattr(own if name in tokens else usual, name, value), name
+    assert tokens < changed
+    for name in changed:
+        assert getattr(kept, name) == getattr(own if name in tokens else usual, name), name
 
 
 def test_the_tokenizers_end_and_the_checkpoints_ends_all_count(tiny_opt: str) -> None:
