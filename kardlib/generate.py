@@ -14,6 +14,7 @@ from .chat_template import causal_prompt, lead
 from .decoding import SAMPLING, VOTES, end_tokens, tokens_alone
 from .halves import in_halves
 from .models import is_encoder_decoder, load_student, load_tokenizer
+from .sampler import drawn, draws_itself
 from .student import pad_rows
 
 LOGITS = 2**28
@@ -173,14 +174,19 @@ class Generator:
             rows = [row + start for row, start in zip(rows, starts, strict=True)]
         inputs = pad_rows(rows, pad, left=not self._seq2seq).to(self._model.device)
         mask = pad_rows([[1] * len(row) for row in rows], 0, left=not self._seq2seq).to(self._model.device)
-        options: dict[str, Any] = {"max_new_tokens": self._target_tokens, "num_return_sequences": count}
-        options |= SAMPLING if count > 1 else {"do_sample": False}
+        options: dict[str, Any] = {
+            "max_new_tokens": self._target_tokens,
+            "pad_token_id": pad,
+            "eos_token_id": self._ends,
+        }
         if starts and self._seq2seq:
             begin = self._model.generation_config.decoder_start_token_id
             options["decoder_input_ids"] = torch.tensor([[begin, *s] for s in starts], device=self._model.device)
-        written = self._model.generate(
-            input_ids=inputs, attention_mask=mask, pad_token_id=pad, eos_token_id=self._ends, **options
-        )
+        if count > 1 and draws_itself(self._model):
+            written = drawn(self._model, inputs, mask, count, **options)
+        else:
+            options |= {"num_return_sequences": count, **(SAMPLING if count > 1 else {"do_sample": False})}
+            written = self._model.generate(input_ids=inputs, attention_mask=mask, **options)
         if not self._seq2seq:
             written = written[:, inputs.shape[1] - (len(starts[0]) if starts else 0) :]
         return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
