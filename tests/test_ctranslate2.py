@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import smallest_runs
 from tiny_formats import save_t5_v1_1
 
 from kardlib import ctranslate2_engine, ctranslate2_export
@@ -17,8 +18,10 @@ from kardlib.ctranslate2_engine import CTranslate2Generator
 from kardlib.decoding import TOP_K, TOP_P
 from kardlib.engines import generator_of
 from kardlib.errors import KardError
+from kardlib.experiment import Experiment
 from kardlib.generate import Generator
 from kardlib.mini import MiniSet
+from kardlib.presets import resolve
 from kardlib.prompts import ANSWER_MARK, build_prompt
 
 pytest.importorskip("ctranslate2")
@@ -147,6 +150,17 @@ def test_the_output_layer_of_t5_v1_1_is_not_scaled(root: Path, tmp_path: Path, p
     scaled = generator._model.config.d_model**-0.5
     generator._model.lm_head.weight.data *= scaled  # as if it were
     assert generator._likelihood_gap(prompts, texts) > ctranslate2_engine.TOLERANCE
+
+
+def test_the_engine_of_the_settings_answers(tiny_t5: str, tmp_path: Path) -> None:
+    name = "Base model with passages, untrained"
+    with smallest_runs(tmp_path, {"train": 8, "dev": 4, "test": 5}):
+        usual = Experiment(resolve("mini", size="smoke", student=tiny_t5, seeds=(0,), target_tokens=8))
+        other = usual.with_settings(engine="ctranslate2")
+        assert other.predictions(name, 0) == usual.predictions(name, 0)
+        assert len(list((tmp_path / "artefacts" / "ctranslate2").glob("*/model/model.bin"))) == 1
+        folders = {e.folder("predictions", name=name, seed=0) for e in (usual, other)}
+        assert len(folders) == 2 and all((folder / "predictions.jsonl").is_file() for folder in folders)
 
 
 def test_a_causal_student_is_left_to_transformers(tiny_opt: str, prompts: list[str], root: Path) -> None:

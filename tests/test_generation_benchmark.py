@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import flan_t5_small, generation
 
-from kardlib.errors import KardError
-from kardlib.models import load_student
-from kardlib.presets import SPLIT_SIZES
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import flan_t5_small, generation  # noqa: E402
+from kardlib.errors import KardError  # noqa: E402
+from kardlib.models import load_student  # noqa: E402
+from kardlib.presets import SPLIT_SIZES  # noqa: E402
 
 
 @pytest.fixture
