@@ -36,6 +36,7 @@ KINDS = {
     "rankings": "first passages of each ranking, for hits@k",
     "adapted": "base models after further training on text (DAPT)",
     "student": "trained students",
+    "ctranslate2": "students in the format of another engine",
     "retriever": "dense retrievers, before they are trained with a generator",
     "rag": "generators and retrievers that were trained jointly",
     "predictions": "answers as artefacts; those beside the records stay",

@@ -14,7 +14,6 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from .errors import KardError
-from .generate import Generator
 from .methods import Method, method, training_name
 from .predict import begin_of, prediction_of
 from .prompts import build_prompt, parse_answer
@@ -172,7 +171,7 @@ def answers_under(experiment: Experiment, way: Control, row: Method, seed: int) 
     known = [passage.id for passage in experiment.data.passages]
     given = Given({p.question_id: p.passages for p in experiment.predictions(row.name, seed)}, known)
     asked = [change(way, question, given, seed) for question in questions]
-    student = Generator(str(experiment.student(training_name(row), seed)), s.source_tokens, s.target_tokens)
+    student = experiment.generator(experiment.student(training_name(row), seed))
     room = {"count": student.count, "max_tokens": s.source_tokens}
     prompts = [build_prompt(a.question, [experiment.texts[i] for i in a.passages], row.cue, **room) for a in asked]
     texts, options = student.greedy(prompts), [a.question.options for a in asked]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from .chat_template import plain_prompt
 from .dataset import DataSet
 from .errors import KardError
 from .mini import MiniSet
@@ -19,7 +20,7 @@ from .models import is_encoder_decoder, load_tokenizer
 from .raw_rows import text_field, text_lines
 from .records import json_rows
 from .related import related_texts
-from .student import Hyperparameters, causal_prompt, epoch_orders, fit
+from .student import Hyperparameters, epoch_orders, fit
 
 Corpus = Literal["none", "knowledge base", "related"]
 SENTINELS = 100
@@ -95,7 +96,7 @@ def adapt(
     """
     tokenizer = load_tokenizer(base)
     seq2seq = is_encoder_decoder(base)
-    start = [] if seq2seq else causal_prompt(tokenizer, "", hyper.source_tokens)
+    start = [] if seq2seq else plain_prompt(tokenizer, "", hyper.source_tokens)
     room = hyper.source_tokens - (1 if seq2seq else len(start))  # for the end token, or for the start token
     parts = _parts(tokenizer, texts, room, ends=not seq2seq)
     if not parts:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .bm25 import BM25, Searcher
 from .candidates import (
@@ -37,6 +37,9 @@ from .splits import cut
 from .store import artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
 from .tally import Tally
+
+if TYPE_CHECKING:
+    from .generate import Generator
 
 
 class Experiment(Keys):
@@ -269,6 +272,13 @@ class Experiment(Keys):
 
         make = TRAINED[step]
         return artefact(self.root, step, self.key(step, **arguments), lambda f: make(self, f, **arguments)) / "model"
+
+    def generator(self, folder: str | Path) -> Generator:
+        """A student ready to write, by the engine that the settings name."""
+        from .engines import generator_of
+
+        s = self.settings
+        return generator_of(s.engine, str(folder), s.source_tokens, s.target_tokens, self.root)
 
     def predictions(self, name: str, seed: int, decoding: str = "greedy", split: Split = "test") -> list[Prediction]:
         """Answers of one method and seed to all questions of a split, with rationale and passages."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from .chat_template import causal_prompt, lead
+from .decoding import SAMPLING, VOTES, end_tokens, tokens_alone
+from .halves import in_halves
 from .models import is_encoder_decoder, load_student, load_tokenizer
-from .student import causal_prompt, pad_rows
+from .sampler import drawn, draws_itself
+from .student import pad_rows
 
-Decoding = Literal["greedy", "vote5"]
-VOTES = 5
-# The authors' sampling [C].
-SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 50, "top_p": 0.95}
+LOGITS = 2**28
+"""Values of a causal model's output layer that are in memory at a time when options are scored, 1 GiB of them."""
 Continuations = tuple[list[int], list[list[int]]]
 """Token ids of what has been written, and of each option behind it."""
 
@@ -31,10 +33,16 @@ class Generator:
     """
 
     def __init__(self, folder: str, source_tokens: int, target_tokens: int, batch: int = 64) -> None:
-        self._model = load_student(folder).eval()
+        self._model = self._loaded(folder)
         self.tokenizer = load_tokenizer(folder)
         self._seq2seq = is_encoder_decoder(folder)
         self._source_tokens, self._target_tokens, self._batch = source_tokens, target_tokens, batch
+
+    def _loaded(self, folder: str) -> Any:
+        model = load_student(folder).eval()
+        self._ends = end_tokens(model.generation_config, load_tokenizer(folder))
+        model.generation_config = tokens_alone(model.generation_config)
+        return model
 
     def count(self, text: str) -> int:
         """Tokens of a text, for the prompt builder."""
@@ -73,7 +81,7 @@ class Generator:
         score = self._seq2seq_scores if self._seq2seq else self._causal_scores
         result: list[list[float]] = [[] for _ in prompts]
         for index in self._batches(rows, [begin for begin, _ in groups] if self._seq2seq else None):
-            values = score([rows[i] for i in index], [groups[i] for i in index])
+            values = in_halves(lambda part: score([rows[i] for i in part], [groups[i] for i in part]), index)
             for i, own in zip(index, values, strict=True):
                 result[i] = own
         return result
@@ -113,30 +121,43 @@ class Generator:
         device, pad = self._model.device, self.tokenizer.pad_token_id
         heads = [[*source, *begin] for source, (begin, _) in zip(sources, groups, strict=True)]
         flat = [[*head, *row] for head, (_, rows) in zip(heads, groups, strict=True) for row in rows]
-        given = torch.tensor([len(head) for head, (_, rows) in zip(heads, groups, strict=True) for _ in rows])
-        ids = pad_rows(flat, pad, left=False).to(device)
-        mask = pad_rows([[1] * len(row) for row in flat], 0, left=False).to(device)
-        logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-        told = torch.arange(ids.shape[1], device=device)[None, :] < given[:, None].to(device)
-        labels = ids.masked_fill((mask == 0) | told, -100)[:, 1:]
-        scores = iter(_mean_log_likelihoods(logits, labels))
-        return [[next(scores) for _ in rows] for _, rows in groups]
+        given = [len(head) for head, (_, rows) in zip(heads, groups, strict=True) for _ in rows]
+        width = max(map(len, flat))
+        part = max(1, LOGITS // (width * self._model.config.get_text_config().vocab_size))
+        scores: list[float] = []
+        for cut in range(0, len(flat), part):
+            ids = pad_rows(flat[cut : cut + part], pad, left=False).to(device)
+            mask = pad_rows([[1] * len(row) for row in flat[cut : cut + part]], 0, left=False).to(device)
+            logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+            begun = torch.tensor(given[cut : cut + part], device=device)[:, None]
+            told = torch.arange(ids.shape[1], device=device)[None, :] < begun
+            scores += _mean_log_likelihoods(logits, ids.masked_fill((mask == 0) | told, -100)[:, 1:])
+        left = iter(scores)
+        return [[next(left) for _ in rows] for _, rows in groups]
 
     def _write(
         self, prompts: Sequence[str], forced: Sequence[str] | None, count: int, seed: int | None
     ) -> list[list[str]]:
         rows = [self._encode(prompt) for prompt in prompts]
-        # a causal student's targets start with a space in training, so that its first word is a word's own token
-        gap = "" if self._seq2seq else " "
+        # as in training: a causal student's targets start with a space, so that its first word is a word's own token
+        gap = "" if self._seq2seq else lead(self.tokenizer)
         starts = [self.tokenizer(gap + t, add_special_tokens=False).input_ids for t in forced] if forced else None
         result: list[list[str]] = [[] for _ in prompts]
         if seed is not None:
-            torch.manual_seed(seed)
+            self._start_from(seed)
         for index in self._batches(rows, starts):
-            texts = self._batch_write([rows[i] for i in index], [starts[i] for i in index] if starts else None, count)
+            texts = in_halves(
+                lambda part: self._batch_write(
+                    [rows[i] for i in part], [starts[i] for i in part] if starts else None, count
+                ),
+                index,
+            )
             for place, i in enumerate(index):
                 result[i] = texts[place * count : (place + 1) * count]
         return result
+
+    def _start_from(self, seed: int) -> None:
+        torch.manual_seed(seed)
 
     def _encode(self, prompt: str) -> list[int]:
         if self._seq2seq:
@@ -159,14 +180,19 @@ class Generator:
             rows = [row + start for row, start in zip(rows, starts, strict=True)]
         inputs = pad_rows(rows, pad, left=not self._seq2seq).to(self._model.device)
         mask = pad_rows([[1] * len(row) for row in rows], 0, left=not self._seq2seq).to(self._model.device)
-        options: dict[str, Any] = {"max_new_tokens": self._target_tokens, "num_return_sequences": count}
-        options |= SAMPLING if count > 1 else {"do_sample": False}
+        options: dict[str, Any] = {
+            "max_new_tokens": self._target_tokens,
+            "pad_token_id": pad,
+            "eos_token_id": self._ends,
+        }
         if starts and self._seq2seq:
             begin = self._model.generation_config.decoder_start_token_id
             options["decoder_input_ids"] = torch.tensor([[begin, *s] for s in starts], device=self._model.device)
-        written = self._model.generate(
-            input_ids=inputs, attention_mask=mask, pad_token_id=pad, eos_token_id=self.tokenizer.eos_token_id, **options
-        )
+        if count > 1 and draws_itself(self._model):
+            written = drawn(self._model, inputs, mask, count, **options)
+        else:
+            options |= {"num_return_sequences": count, **(SAMPLING if count > 1 else {"do_sample": False})}
+            written = self._model.generate(input_ids=inputs, attention_mask=mask, **options)
         if not self._seq2seq:
             written = written[:, inputs.shape[1] - (len(starts[0]) if starts else 0) :]
         return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
@@ -174,12 +200,12 @@ class Generator:
 
 def continuations(tokenizer: Any, begin: str, options: Sequence[str], seq2seq: bool) -> Continuations:
     """Token ids of ``begin``, as far as all options share them, and of what follows them in each option."""
-    lead = "" if seq2seq else " "
-    head = tokenizer(lead + begin, add_special_tokens=False).input_ids if begin else []
+    gap = "" if seq2seq else lead(tokenizer)
+    head = tokenizer(gap + begin, add_special_tokens=False).input_ids if begin else []
     rows = []
     for option in options:
         text = f"{begin} {option}" if begin else option
-        rows.append(tokenizer(lead + text, add_special_tokens=False).input_ids)
+        rows.append(tokenizer(gap + text, add_special_tokens=False).input_ids)
     shared = len(head)
     while shared and any(row[:shared] != head[:shared] for row in rows):
         shared -= 1  # a tokenizer may merge across the seam

@@ -204,6 +204,10 @@ class Keys:
             extra |= {"reader": code(("rag_predict",))} if self.coded else {}
         else:
             extra |= {"after": fingerprint(self.key("student", training=training_name(row), seed=seed))}
+        if row.test_query != "dense":
+            extra |= self._departures("engine")
+            if self.coded and self.settings.engine != "transformers":
+                extra["engine code"] = code(("engines",))
         if row.test_query == "reranker":
             fields += ("kappa_star",)
             extra |= {"ranked": fingerprint(self.key("reranked", seed=seed, split=split))}

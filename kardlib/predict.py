@@ -56,7 +56,7 @@ def predict(
     if row.oracle and split == "seen":
         raise KardError(f"{row.name}: no teacher has told rationales of training questions without seeing the answer")
     folder = experiment.student(training_name(row), seed) if row.training else s.student
-    student = Generator(str(folder), s.source_tokens, s.target_tokens)
+    student = experiment.generator(folder)
     passages = test_passages(experiment, row, seed, split)
     shown = _prompts(experiment, student, row, questions, passages)
     prompts = [prompt.text for prompt in shown]

@@ -32,6 +32,8 @@ class Settings(BaseModel):
             an endpoint (``data/teachers.toml``).
         answers: how a greedily written text becomes an option: ``free``, parsed from the text as it is, or ``scored``,
             the option that the student finds most likely after its own rationale. The same for every method.
+        engine: what writes the texts of students and few-shot rows: ``transformers``, ``ctranslate2`` (T5, where its
+            greedy texts are the same) or ``vllm`` (causal students behind a server, free answers). RAG has its own way.
         l: rationales asked of the teacher for each training question.
         k: passages that the student reads.
         shots: worked examples of the few-shot rows; a prompt shows as many of them as have room. Our choice: three
@@ -74,6 +76,7 @@ class Settings(BaseModel):
     teacher: str
     filter: bool = True
     answers: Literal["scored", "free"] = "free"
+    engine: Literal["transformers", "ctranslate2", "vllm"] = "transformers"
     l: int = Field(ge=1)  # noqa: E741  (the paper's letter)
     k: int = Field(ge=1)
     shots: int = Field(ge=1)
@@ -119,6 +122,8 @@ class Settings(BaseModel):
     def _together(self) -> Settings:
         if self.kappa_star < self.k:
             raise ValueError(f"kappa_star = {self.kappa_star} is below k = {self.k}, the passages to choose from them")
+        if self.engine == "vllm" and self.answers == "scored":
+            raise ValueError("engine = 'vllm': a server does not score options; -p answers=free reads what it writes")
         if self.teacher == "annotations" and self.l != 1:
             raise ValueError(f"l = {self.l}: the teacher 'annotations' has one rationale for each question")
         if self.reranker_frozen_passages and self.reranker_form == "cross-encoder":

@@ -15,6 +15,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import get_last_checkpoint
 
+from .chat_template import causal_prompt, lead
 from .models import device, is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
 from .presets import Settings
 from .prompts import Pair
@@ -162,18 +163,10 @@ def encode_seq2seq(tokenizer: Any, pair: Pair, hyper: Hyperparameters) -> dict[s
 def encode_causal(tokenizer: Any, pair: Pair, hyper: Hyperparameters) -> dict[str, Any]:
     """Source and target in one sequence; labels are -100 over the source."""
     source = causal_prompt(tokenizer, pair.source, hyper.source_tokens)
-    target = tokenizer(" " + pair.target, add_special_tokens=False).input_ids[: hyper.target_tokens - 1]
+    target = tokenizer(lead(tokenizer) + pair.target, add_special_tokens=False).input_ids[: hyper.target_tokens - 1]
     target = [*target, tokenizer.eos_token_id]
     ids = source + target
     return {"input_ids": ids, "labels": [-100] * len(source) + target, "length": len(ids)}
-
-
-def causal_prompt(tokenizer: Any, text: str, max_tokens: int) -> list[int]:
-    """Ids of a prompt for a causal student: with the start token that its tokenizer puts, without an end token."""
-    ids = tokenizer(text).input_ids
-    if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
-        ids = ids[:-1]
-    return ids[-max_tokens:]
 
 
 def collator(tokenizer: Any, seq2seq: bool) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
