@@ -1,10 +1,10 @@
 """Memory of training and of writing at a batch size, and the largest batch that is safe on a device.
 
-Weights, gradients and Adam's two moments are float32, 16 bytes a parameter, whatever the arithmetic. What a forward pass
-keeps for the backward one is reckoned by kinds of tensors: those as wide as the model, the heads, the feed-forward part,
-one number for every pair of positions and head, and one for every word of the vocabulary. The bytes of each kind are
-upper bounds for transformers' own models with dropout, found by listing the tensors that autograd saves; a test lists them
-again.
+Weights, gradients and Adam's two moments are float32, 16 bytes a parameter, whatever the arithmetic. What a forward
+pass keeps for the backward one is reckoned by kinds of tensors: those as wide as the model, the heads, the feed-
+forward part, one number for every pair of positions and head, and one for every word of the vocabulary. The bytes
+of each kind are upper bounds for transformers' own models with dropout, found by listing the tensors that autograd
+saves; a test lists them again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def activations(
         words = source + target
         layers = [(shape.layers, _attention(shape, saved, words, words) + _feed(shape, saved, words), words)]
     if checkpointing:
-        kept = sum(count * 4 * tokens * shape.hidden for count, _, tokens in layers) + max(size for _, size, _ in layers)
+        kept = sum(count * 4 * tokens * shape.hidden for count, _, tokens in layers) + max(
+            size for _, size, _ in layers
+        )
     else:
         kept = sum(count * size for count, size, _ in layers)
     ends = words * saved.words * (shape.vocabulary if shape.kind != "encoder" else shape.hidden)
@@ -85,7 +87,9 @@ def activations(
 
 
 def _attention(shape: ModelShape, saved: _Saved, queries: int, keys: int) -> float:
-    linear = queries * (saved.attention * shape.hidden + saved.heads * shape.inner) + keys * saved.heads * shape.kv_inner
+    linear = (
+        queries * (saved.attention * shape.hidden + saved.heads * shape.inner) + keys * saved.heads * shape.kv_inner
+    )
     return linear + saved.pairs * shape.heads * queries * keys
 
 
@@ -153,6 +157,7 @@ def largest_batch(
     bf16: bool = False,
     checkpointing: bool | None = None,
     trainable: int | None = None,
+    unit: int = 1,
 ) -> Fit | None:
     """The largest part of a batch that is safe on a device; the rest is accumulated.
 
@@ -164,6 +169,7 @@ def largest_batch(
         source, target: the longest of each, in tokens.
         memory: of the device, in bytes.
         checkpointing: True or False to have it so; None to choose.
+        unit: texts that one example has (a question with its passages), each of the longest length.
 
     Returns:
         None where a single example is too much even with checkpointing.
@@ -172,7 +178,7 @@ def largest_batch(
 
     def fit(checked: bool) -> Fit | None:
         for batch in (b for b in range(effective, 0, -1) if effective % b == 0):
-            size = training_bytes(shape, batch, source, target, bf16, checked, trainable)
+            size = training_bytes(shape, batch * unit, source, target, bf16, checked, trainable)
             if size <= room:
                 return Fit(batch, effective // batch, checked, size)
         return None
