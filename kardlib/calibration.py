@@ -9,6 +9,7 @@ device, and measured again on another device, with another shape or another torc
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -92,6 +93,7 @@ def calibrated(
     kept = None if again else _kept(file)
     if kept is not None:
         return kept
+    print(f"measuring {Path(model).name} on {device.name} for some seconds", file=sys.stderr)
     before = torch.get_num_threads()
     if device.kind == "cpu":
         torch.set_num_threads(threads(settings))

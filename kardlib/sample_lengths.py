@@ -83,11 +83,7 @@ def sample_of(settings: Settings) -> Sample:
 
 
 def _measured(settings: Settings) -> Sample:
-    from .experiment import Experiment
-
-    # preset paper refuses a set in part; its lengths are good all the same
-    read = settings.model_copy(update={"preset": "laptop"}) if settings.preset == "paper" else settings
-    experiment, notes = Experiment(read), []
+    experiment, notes = _readable(settings), []
     data = experiment.data
     counts = {"train": len(data.train), "dev": len(data.dev), "test": len(data.test)}
     faults = count_faults(settings.dataset, data.rows)
@@ -105,6 +101,21 @@ def _measured(settings: Settings) -> Sample:
         counts, len(data.passages), training, tested, judged, tuple(encoder(query_of(q)) for q in asked),
         tuple(encoder(text) for text in passages), tuple(filter(None, notes)),
     )  # fmt: skip
+
+
+def _readable(settings: Settings) -> Experiment:
+    """The experiment with its data read; files in part, which preset ``paper`` refuses, lend their lengths."""
+    from .experiment import Experiment
+
+    try:
+        experiment = Experiment(settings)
+        _ = experiment.data
+    except KardError:
+        if settings.preset != "paper":
+            raise
+        experiment = Experiment(settings.model_copy(update={"preset": "laptop"}))
+        _ = experiment.data
+    return experiment
 
 
 def _laid_out(
