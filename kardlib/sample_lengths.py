@@ -182,9 +182,11 @@ def _rationales(s: Settings, experiment: Experiment, asked: Sequence[Question]) 
         if s.teacher in BUILT_IN:
             told = make_teacher(s.teacher, data).rationales(asked, 1, True)
         else:
-            from .endpoint_teacher import EndpointTeacher
+            from .endpoint_teacher import EndpointTeacher, store_path
             from .teacher_entries import teacher_entry
 
+            if not store_path(s.teacher).exists():  # opening it would make it
+                raise KardError(f"teacher {s.teacher}: nothing has been asked")
             told = EndpointTeacher(teacher_entry(s.teacher), data).rationales(asked, 1, True)
         by_id = {r.question_id: r for r in told}
         return [by_id[q.id] for q in asked], ""

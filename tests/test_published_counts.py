@@ -66,7 +66,9 @@ def test_strategyqa_has_as_many_reported_questions_as_the_paper(tmp_path: Path) 
     ]
     (tmp_path / "train.json").write_text(json.dumps(rows))
     (tmp_path / "paragraphs.json").write_text(json.dumps({f"p{i}": {"title": "t", "content": "c"} for i in range(5)}))
-    paper, laptop = (read_dataset(resolve(p, dataset="strategyqa", data_dir=str(tmp_path))) for p in ("paper", "laptop"))
+    paper, laptop = (
+        read_dataset(resolve(p, dataset="strategyqa", data_dir=str(tmp_path))) for p in ("paper", "laptop")
+    )
     assert len(paper.test) == 687 and len(paper.train) + len(paper.dev) == 1603
     few, many = sorted([{q.id for q in paper.test}, {q.id for q in laptop.test}], key=len)
     assert few <= many  # the same order of hashes, cut elsewhere
@@ -87,7 +89,10 @@ def test_every_value_of_preset_paper_has_its_source() -> None:
 
 
 def test_the_paper_has_other_models_on_medqa() -> None:
-    medqa, others = resolve("paper", dataset="medqa"), [resolve("paper", dataset=d) for d in ("strategyqa", "openbookqa")]
+    medqa, others = (
+        resolve("paper", dataset="medqa"),
+        [resolve("paper", dataset=d) for d in ("strategyqa", "openbookqa")],
+    )
     assert (medqa.student, medqa.encoder) == ("google/flan-t5-base", "michiyasunaga/BioLinkBERT-base")
     for other in others:
         assert (other.student, other.encoder) == ("google/t5-v1_1-base", "michiyasunaga/LinkBERT-base")
