@@ -23,7 +23,7 @@ from kardlib.model_shape import config_of, shape_of
 from kardlib.plan import main_cells, plan
 from kardlib.presets import Settings, resolve
 from kardlib.published_counts import PUBLISHED
-from kardlib.sample_lengths import Sample, published_questions, sample_of
+from kardlib.sample_lengths import published_questions, sample_of
 from kardlib.step_costs import Work, cost
 from kardlib.step_work import SEARCHES, work_of
 
