@@ -16,7 +16,6 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -35,6 +34,10 @@ MEASURED_STEPS = 3
 WRITTEN = 8
 """Tokens that are written to measure one."""
 _GUESSED_SHARE = 0.3
+_FEW = 4
+"""Tokens of a pass that is all overhead."""
+_EXAMPLES = 4
+"""Examples that a step should have, before it may have more layers."""
 _MEMORY_SHARE = 0.25
 
 
@@ -45,10 +48,14 @@ class Rates(Record):
         device, model: by name; ``measured`` is the day, ``torch`` the version.
         bf16: training's arithmetic is bfloat16; prompts and writing are float32.
         product: FLOP/s of large matrices in training's arithmetic; ``product_fp32`` in float32.
-        training: FLOP/s of forward and backward passes, of matrices, attention and LM head.
+        training: FLOP/s of forward and backward passes, of matrices, attention and LM head, beyond ``turn``.
+        turn: seconds of a forward and backward pass, a parameter, however small the batch: weights that are read, cast
+            and given gradients, and the launching of it all.
         update: seconds of one optimizer step, a parameter, clipping included.
         reading: FLOP/s of prompts, without gradients; of texts for an encoder.
-        writing: FLOP/s of tokens written one by one, batch by batch; that of reading for an encoder.
+        writing: FLOP/s of tokens written one by one, beyond ``token``; that of reading for an encoder.
+        token: seconds of one more token for a whole batch, a parameter, however small the batch.
+        share: part of the device's own rate that a training step reaches, all but the update counted.
         how: size of what was measured, for the user.
     """
 
@@ -62,15 +69,13 @@ class Rates(Record):
     product: float = Field(gt=0)
     product_fp32: float = Field(gt=0)
     training: float = Field(gt=0)
+    turn: float = Field(ge=0)
     update: float = Field(ge=0)
     reading: float = Field(gt=0)
     writing: float = Field(gt=0)
+    token: float = Field(ge=0)
+    share: float = Field(gt=0)
     how: str
-
-    @property
-    def share(self) -> float:
-        """Part of the device's own rate that training reaches."""
-        return self.training / self.product
 
 
 def calibrated(
@@ -144,14 +149,16 @@ def measure(
     one = example_flops(small, source, target).training()
     batch = max(1, min(batch, int(STEP_SECONDS * _GUESSED_SHARE * product / one)))
     model = _random_model(config, small).to(device.kind)
-    training, update = _training_rate(model, small, device.kind, bf16, batch, source, target)
+    turn, passes, update = _training_seconds(model, small, device.kind, bf16, batch, source, target)
     prompt = prompt_flops(small, source).forward if target else example_flops(small, source).forward
-    rows = max(1, min(written_batch, int(STEP_SECONDS * _GUESSED_SHARE * product_fp32 / prompt)))
-    reading, writing = _inference_rates(model, small, device.kind, rows, source, bool(target))
-    how = f"batch {batch} of {source} + {target} tokens, {layers}"
+    rows = max(2, min(written_batch, int(STEP_SECONDS * _GUESSED_SHARE * product_fp32 / prompt)))
+    reading, writing, token = _inference_rates(model, small, device.kind, rows, source, bool(target))
     return Rates(
         device=device.name, model=name, measured=date.today(), torch=torch.__version__, bf16=bf16, product=product,
-        product_fp32=product_fp32, training=training, update=update, reading=reading, writing=writing, how=how,
+        product_fp32=product_fp32, training=batch * one / max(passes - turn, passes / 10), reading=reading,
+        writing=writing, turn=turn / small.parameters, update=update / small.parameters,
+        token=token / small.parameters, share=batch * one / passes / product,
+        how=f"batch {batch} of {source} + {target} tokens, {layers}",
     )  # fmt: skip
 
 
@@ -183,7 +190,7 @@ def _timed(call: Callable[[], object], kind: str) -> float:
 def _small_enough(
     config: Any, shape: ModelShape, source: int, target: int, product: float, memory: float
 ) -> tuple[Any, ModelShape, str]:
-    """The configuration with as many layers as a step of one example and the memory allow; one at least."""
+    """The configuration with as many layers as a step of few examples and the memory allow; one at least."""
     name = "num_layers" if shape.kind == "seq2seq" else "num_hidden_layers"
     whole = shape.layers
     for layers in range(whole, 0, -1):
@@ -192,7 +199,7 @@ def _small_enough(
         if shape.kind == "seq2seq":
             cut.num_decoder_layers = max(1, round(shape.decoder_layers * layers / whole))
         small = shape_from(cut)
-        slow = example_flops(small, source, target).training() > STEP_SECONDS * _GUESSED_SHARE * product
+        slow = _EXAMPLES * example_flops(small, source, target).training() > STEP_SECONDS * _GUESSED_SHARE * product
         if layers == 1 or not (slow or 20 * small.parameters > _MEMORY_SHARE * memory):
             return cut, small, "all layers" if layers == whole else f"{layers} of {whole} layers"
     raise AssertionError("one layer takes all")
@@ -211,20 +218,20 @@ def _random_model(config: Any, shape: ModelShape) -> Any:
     return model
 
 
-def _training_rate(
+def _training_seconds(
     model: Any, shape: ModelShape, kind: str, bf16: bool, batch: int, source: int, target: int
-) -> tuple[float, float]:
-    """FLOP/s of forward and backward, and seconds of an update a parameter."""
+) -> tuple[float, float, float]:
+    """Seconds of a pass over next to nothing, of one over a batch, and of an update: the least of several."""
     import torch
 
     model.train()
     adam = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.0, fused=True)
-    arithmetic = torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext()
-    given = _batch(shape, kind, batch, source, target)
+    small = _batch(shape, kind, 1, min(source, _FEW), min(target, _FEW))
+    whole = _batch(shape, kind, batch, source, target)
 
-    def passes() -> None:
+    def passes(given: dict[str, Any]) -> None:
         adam.zero_grad()
-        with arithmetic:
+        with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
             out = model(**given)
             loss = out.loss if target else out.last_hidden_state.float().square().mean()
         loss.backward()
@@ -233,9 +240,10 @@ def _training_rate(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
 
-    times = [(_timed(passes, kind), _timed(update, kind)) for _ in range(1 + MEASURED_STEPS)][1:]
-    flops = batch * example_flops(shape, source, target).training()
-    return flops / median(p for p, _ in times), median(u for _, u in times) / shape.parameters
+    calls = (lambda: passes(small)), (lambda: passes(whole)), update
+    times = [[_timed(call, kind) for call in calls] for _ in range(1 + MEASURED_STEPS)][1:]
+    turn, whole_pass, updated = (min(column) for column in zip(*times, strict=True))
+    return turn, whole_pass, updated
 
 
 def _batch(shape: ModelShape, kind: str, batch: int, source: int, target: int) -> dict[str, Any]:
@@ -253,28 +261,28 @@ def _batch(shape: ModelShape, kind: str, batch: int, source: int, target: int) -
 
 def _inference_rates(
     model: Any, shape: ModelShape, kind: str, rows: int, source: int, writes: bool
-) -> tuple[float, float]:
-    """FLOP/s of prompts and of written tokens: the second from the difference of a long and a short text."""
+) -> tuple[float, float, float]:
+    """FLOP/s of prompts and of written tokens, and seconds of a token for a batch however small."""
     import torch
 
     model.eval()
-    given = {k: v for k, v in _batch(shape, kind, rows, source, 0).items() if k != "labels"}
+    whole, one = (_batch(shape, kind, count, source, 0) for count in (rows, 1))
 
-    def write(tokens: int) -> float:
-        if not writes:
-            return min(_timed(lambda: model(**given), kind) for _ in range(2))
+    def write(given: dict[str, Any], tokens: int) -> float:
         options = {"min_new_tokens": tokens, "max_new_tokens": tokens, "do_sample": False, "pad_token_id": 0}
-        return min(_timed(lambda: model.generate(**given, **options), kind) for _ in range(2))
+        inputs = {name: given[name] for name in ("input_ids", "attention_mask")}
+        return min(_timed(lambda: model.generate(**inputs, **options), kind) for _ in range(2))
 
     with torch.inference_mode():
-        write(2)
-        few = write(2)
         if not writes:
-            rate = rows * example_flops(shape, source).forward / few
-            return rate, rate
-        many = max(write(2 + WRITTEN), few * 1.01)
+            rate = rows * example_flops(shape, source).forward / min(_timed(lambda: model(**whole), kind) for _ in "ab")
+            return rate, rate, 0.0
+        write(one, 2)
+        few, single = write(whole, 2), write(one, 2)
+        # seconds of one more token, of the batch and of one row
+        many, alone = (max(write(given, 2 + WRITTEN) - less, less / 100) / WRITTEN for given, less in
+                       ((whole, few), (one, single)))  # fmt: skip
+    a_row = max((many - alone) / (rows - 1), many / rows / 10)
     added = written_flops(shape, source, 2 + WRITTEN).forward - written_flops(shape, source, 2).forward
-    writing = rows * added / (many - few)
-    prompt = few - rows * written_flops(shape, source, 2).forward / writing
-    read = rows * prompt_flops(shape, source).forward
-    return read / max(prompt, few / 20), writing
+    prompt = max(few - 2 * many, few / 20)
+    return rows * prompt_flops(shape, source).forward / prompt, added / WRITTEN / a_row, max(many - rows * a_row, 0.0)

@@ -111,13 +111,13 @@ def cost_lines(wanted: Sequence[Wanted], gpu: str = "", again: bool = False) -> 
         told, rates = found
         seconds = one.count * told.seconds(rates)
         here += seconds
-        rows.append([one.job.step, one.method, str(one.count), *_told(told), time_text(seconds)])
+        rows.append([one.job.step, one.method, str(one.count), *_told(told), _hours(seconds)])
         if costs.sheet:
             other, projected = costs.there(told, rates)
             there += one.count * projected
-            rows[-1] += [*_fit(other), time_text(one.count * projected)]
-    rows.append(["all", "", str(sum(one.count for one in wanted)), *[""] * 5, time_text(here)])
-    rows[-1] += ["", "", time_text(there)] if costs.sheet else []
+            rows[-1] += [*_fit(other), _hours(one.count * projected)]
+    rows.append(["all", "", str(sum(one.count for one in wanted)), *[""] * 5, _hours(here)])
+    rows[-1] += ["", "", _hours(there)] if costs.sheet else []
     table = columns([[*row, *[""] * (len(head) - len(row))] for row in [head, *rows]], right=range(4, len(head)))
     return ["Costs, before anything is made:", "", *table, "", *_legend(wanted, costs)]
 
@@ -146,6 +146,10 @@ def _short(count: float) -> str:
     return f"{count:,.0f} E"
 
 
+def _hours(seconds: float) -> str:
+    return time_text(seconds) if seconds < 360_000 else f"{seconds / 3600:,.0f} h"
+
+
 def _legend(wanted: Sequence[Wanted], costs: Costs) -> list[str]:
     samples = {one.settings.dataset: sample_of(one.settings) for one in wanted}
     lines = [
@@ -166,11 +170,10 @@ def _legend(wanted: Sequence[Wanted], costs: Costs) -> list[str]:
 
 
 def _measured(rates: Rates) -> str:
-    arithmetic = "bfloat16" if rates.bf16 else "float32"
+    arithmetic, reached = "bfloat16" if rates.bf16 else "float32", rates.share * rates.product / 1e9
     return (
-        f"{rates.model} on {rates.device}: training reaches {rates.training / 1e9:,.0f} GFLOP/s in {arithmetic}, "
-        f"{100 * rates.share:.0f} % of a large matrix product there; writing {rates.writing / 1e9:,.1f} "
-        f"({rates.how}; {rates.measured}, torch {rates.torch})"
+        f"{rates.model} on {rates.device}: a training step reaches {reached:,.0f} GFLOP/s in {arithmetic}, "
+        f"{100 * rates.share:.0f} % of a large matrix product there ({rates.how}; {rates.measured}, torch {rates.torch})"
     )
 
 

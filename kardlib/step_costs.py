@@ -60,7 +60,8 @@ class Cost:
         examples, tokens: source and target, padding aside.
         flops: of these.
         training, reading, writing: operations with padding, by the rate that they run at.
-        updates: optimizer steps; ``turns`` steps of writing one token for a whole batch.
+        updates: optimizer steps; ``passes`` are those of parts of a batch that are in memory at a time.
+        turns: steps of writing one token for a whole batch.
         fit: how the batch goes into memory; None where it does not.
     """
 
@@ -73,13 +74,15 @@ class Cost:
     reading: float
     writing: float
     updates: float
+    passes: float
     turns: float
     fit: Fit | None
 
     def seconds(self, rates: Rates) -> float:
         """On the device that the rates are of."""
-        seconds = self.training / rates.training + self.updates * self.shape.parameters * rates.update
-        return seconds + self.reading / rates.reading + self.writing / rates.writing
+        touched = self.passes * rates.turn + self.updates * rates.update + self.turns * rates.token
+        seconds = self.training / rates.training + self.reading / rates.reading + self.writing / rates.writing
+        return seconds + touched * self.shape.parameters
 
     def projected(self, rates: Rates, own: Sheet | None, sheet: Sheet) -> float:
         """Seconds on another device: its sheet's peak times the measured share; a token written for a batch takes at
@@ -88,7 +91,7 @@ class Cost:
         Args:
             own: sheet of the device that was measured; without one its share is that of its own matrix product.
         """
-        train = rates.training / (own.peak(rates.bf16) if own else rates.product) * sheet.peak(True)
+        train = rates.share * (rates.product / own.peak(rates.bf16) if own else 1) * sheet.peak(True)
         read, write = (
             rate / (own.peak(False) if own else rates.product_fp32) * sheet.peak(False)
             for rate in (rates.reading, rates.writing)
@@ -114,8 +117,8 @@ def cost(work: Work, shape: ModelShape, memory: float, bf16: bool) -> Cost:
     parts = [_written(work, shape, batch) for batch in _batches(work, sort_all=True)]
     share = work.examples / sum(part[0] for part in parts)
     _, flops, reading, writing, turns = (share * sum(column) for column in zip(*parts, strict=True))
-    return Cost(work, shape, **told, flops=flops, training=0, reading=reading, writing=writing, updates=0, turns=turns,
-                fit=Fit(work.batch, 1, False, size))  # fmt: skip
+    return Cost(work, shape, **told, flops=flops, training=0, reading=reading, writing=writing, updates=0, passes=0,
+                turns=turns, fit=Fit(work.batch, 1, False, size))  # fmt: skip
 
 
 def _training(
@@ -135,7 +138,8 @@ def _training(
             count += len(rows)
     share = work.examples / count
     return Cost(work, shape, **told, flops=share * flops, training=share * padded, reading=0, writing=0,
-                updates=work.examples / work.batch, turns=0, fit=fit)  # fmt: skip
+                updates=work.examples / work.batch, passes=work.examples / part, turns=0,
+                fit=fit)  # fmt: skip
 
 
 def _fit(shape: ModelShape, work: Work, units: int, longest: tuple[int, int], memory: float, bf16: bool) -> Fit | None:
