@@ -173,7 +173,7 @@ def _measured(rates: Rates) -> str:
     arithmetic, reached = "bfloat16" if rates.bf16 else "float32", rates.share * rates.product / 1e9
     return (
         f"{rates.model} on {rates.device}: a training step reaches {reached:,.0f} GFLOP/s in {arithmetic}, "
-        f"{100 * rates.share:.0f} % of a large matrix product there ({rates.how}; {rates.measured}, torch {rates.torch})"
+        f"{100 * rates.share:.0f} % of a large product there ({rates.how}; {rates.measured}, torch {rates.torch})"
     )
 
 
