@@ -78,6 +78,7 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
     planning.add_argument(
         "--table", action="append", help="main (the default), a table of the paper (3, 'Fig 4a'), all"
     )
+    _cost_options(planning)
     _experiment_options(planning)
     shipping = add("ship", _ship, "write finished outputs of the tables' cells to data/records, to ship with the kit")
     shipping.add_argument(
@@ -113,6 +114,14 @@ def _clean_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unused", action="store_true", help="remove only what other code has made, of any kind")
     parser.add_argument("--dry-run", action="store_true", help="show what would go, remove nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _cost_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--costs", action=argparse.BooleanOptionalAction, default=None,
+                        help="operations, memory and hours of what is to do, after some seconds of calibration; by "
+                        "default for real data of which no finished step tells")  # fmt: skip
+    parser.add_argument("--gpu", default="", metavar="NAME", help="project the costs to a GPU, 'A100 80GB'")
+    parser.add_argument("--calibrate", action="store_true", help="measure this device again")
 
 
 def _teacher_options(parser: argparse.ArgumentParser) -> None:
@@ -237,7 +246,7 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     settings, tables = asked.settings, options.table or ["main"]
     if tables != ["main"] and "retrain" not in asked.given:  # the notebooks of the other tables load what ships
         settings = settings.model_copy(update={"retrain": False})
-    print(plan(settings, decodings, tables))
+    print(plan(settings, decodings, tables, options.costs, options.gpu, options.calibrate))
     return 0
 
 

@@ -26,6 +26,8 @@ class DataSet:
             gold answer in view.
         mini: what only the maker of a mini set knows; None for real sets.
         notes: lines that every table of this set must carry.
+        rows: of each of the publisher's splits, as many as its files have, dropped ones included; none where a set has
+            no publisher.
     """
 
     name: str
@@ -38,6 +40,7 @@ class DataSet:
     annotations: dict[str, Rationale] = field(default_factory=dict)
     mini: MiniSet | None = None
     notes: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for role, questions in (("train", self.train), ("test", self.test)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .errors import KardError
 from .experiment import Experiment
@@ -22,6 +22,9 @@ from .store import artefact_folder
 from .stored import Key, Stored, Times, stored
 from .studies import STUDIES, cells_of
 from .tables import main_jobs, ranking_jobs, training_jobs
+
+if TYPE_CHECKING:
+    from .cost_plan import Wanted
 
 STATES = ("cached", "shipped", "to do", "not needed")
 State = Literal["cached", "shipped", "to do", "not needed"]
@@ -158,16 +161,26 @@ def _standing(cell: Step, folder: Path, key: Key, wanted: bool, made: Stored | N
     return Planned(cell, folder, "to do", 0, seconds, close)
 
 
-def plan(settings: Settings, decodings: Sequence[str] = ("greedy",), tables: Sequence[str] = ("main",)) -> str:
-    """One page: totals by step, then every row of the tables seed by seed.
+def plan(
+    settings: Settings,
+    decodings: Sequence[str] = ("greedy",),
+    tables: Sequence[str] = ("main",),
+    costs: bool | None = None,
+    gpu: str = "",
+    calibrate: bool = False,
+) -> str:
+    """One page: totals by step, then every row of the tables seed by seed, then what is to do with its costs.
 
     Args:
         settings: of the experiment that is asked about.
         decodings: how the main table's answers are decoded.
         tables: names in ``TABLES``; ``all`` is each of them.
+        costs: whether to tell operations, memory and hours, which may calibrate this device for some seconds; None for
+            where it is worth that: real data, of which some step has no finished one to tell its time.
+        gpu: a GPU that the costs are projected to; with ``calibrate``, which measures this device again, they are told.
 
     Raises:
-        KardError: there is no such table, or nobody plays its part under the preset.
+        KardError: there is no such table, nobody plays its part under the preset, or there is no such GPU.
     """
     names = list(TABLES) if "all" in tables else tables
     unknown = next((name for name in names if name not in TABLES), None)
@@ -177,7 +190,25 @@ def plan(settings: Settings, decodings: Sequence[str] = ("greedy",), tables: Seq
     if not rows:
         raise KardError(f"table {', '.join(names)}: preset {settings.preset} has nobody to play its part")
     lines = [_title(settings), "", *_totals(rows), "", *_cells(rows, settings), "", *_legend(rows)]
+    to_do = [row for row in rows if row.state == "to do"]
+    if costs is None:
+        costs = bool(gpu) or calibrate or (settings.preset != "mini" and any(row.seconds is None for row in to_do))
+    if costs and to_do:
+        from .cost_plan import cost_lines  # needs torch
+
+        lines += ["", *cost_lines(_wanted(to_do), gpu, calibrate)]
     return "\n".join(lines)
+
+
+def _wanted(rows: Sequence[Planned]) -> list[Wanted]:
+    """Rows of one kind together, whatever their seed."""
+    from .cost_plan import Wanted
+
+    groups: dict[tuple[str, str, str], list[Planned]] = {}
+    for row in rows:
+        about = row.cell.job.step, row.cell.method, row.cell.settings.model_dump_json(exclude={"seeds"})
+        groups.setdefault(about, []).append(row)
+    return [Wanted(g[0].cell.method, g[0].cell.settings, g[0].cell.job, len(g)) for g in groups.values()]
 
 
 def _title(settings: Settings) -> str:

@@ -155,15 +155,17 @@ _LAPTOP: dict[str, Any] = dict(
     target_tokens=96, reranker_lr=1e-4, reranker_epochs=1, reranker_batch=16, reranker_part=4,
     reranker_chunk=8,
 )  # fmt: skip
-# METHOD.md's set-up: [C] lr 1e-4, 3 epochs, batch 32, 512 tokens; reranker lr 1e-4, 3 epochs, batch 16, 32 + 32, 4 + 4
-# a step. Our choice where the paper is silent: k, tau1, tau2, target length, shots (the
-# authors' code shows its teacher 5 worked examples).
+# Where each value is from, or that it is our choice, tells preset_sources.py.
 _PAPER: dict[str, Any] = dict(
     dataset="openbookqa", student="google/t5-v1_1-base", reader="google/flan-t5-large",
-    encoder="michiyasunaga/LinkBERT-base", teacher="annotations", filter=False, l=1, k=3, shots=5, kappa_star=100,
-    kappa1=32, kappa2=32, tau1=2.0, tau2=1.0, pool=8, seeds=(0, 1, 2), student_lr=1e-4, student_epochs=3,
-    student_batch=32, source_tokens=512, target_tokens=256, reranker_lr=1e-4, reranker_epochs=3, reranker_batch=16,
+    encoder="michiyasunaga/LinkBERT-base", teacher="openai", filter=True, l=10, k=3, shots=5, kappa_star=100, kappa1=32,
+    kappa2=32, tau1=2.0, tau2=1.0, pool=8, seeds=(0, 1, 2), student_lr=1e-4, student_epochs=3, student_batch=32,
+    source_tokens=512, target_tokens=256, reranker_lr=1e-4, reranker_epochs=3, reranker_batch=16,
 )  # fmt: skip
+_PAPER_SETS: dict[str, dict[str, Any]] = {
+    "medqa": {"student": "google/flan-t5-base", "encoder": "michiyasunaga/BioLinkBERT-base"}
+}
+"""What the paper has otherwise on a set."""
 _MINI["answers"] = _LAPTOP["answers"] = "scored"
 PRESETS: dict[str, dict[str, Any]] = {"mini": _MINI, "laptop": _LAPTOP, "paper": _PAPER}
 
@@ -176,7 +178,7 @@ SPLIT_SIZES: dict[str, dict[str, int]] = {
 
 def usual_values(preset: str, dataset: str) -> dict[str, Any]:
     """The values of a preset, as they are for a data set."""
-    return PRESETS[preset] | {"dataset": dataset}
+    return PRESETS[preset] | (_PAPER_SETS.get(dataset, {}) if preset == "paper" else {}) | {"dataset": dataset}
 
 
 def resolve(preset: str = "mini", **parameters: Any) -> Settings:
@@ -196,6 +198,8 @@ def resolve(preset: str = "mini", **parameters: Any) -> Settings:
             raise KardError(f"parameter {name!r}: there is none of that name{nearest(name, Settings.model_fields)}")
     given = {name: value for name, value in parameters.items() if value is False or value not in (0, "", [], (), None)}
     usual = usual_values(preset, given.get("dataset", PRESETS[preset]["dataset"]))
+    if preset == "paper" and given.get("teacher") == "annotations":  # of which there is one a question
+        usual["l"] = 1
     if not given.get("data_dir") and usual["dataset"] not in MINI_SETS:
         given["data_dir"] = os.environ.get("KARD_DATA", "")
     for folder in ("data_dir", "dapt_text", "index"):

@@ -116,6 +116,7 @@ def _openbookqa(splits: dict[str, list[Row]], facts: Iterable[str], notes: list[
         passages=_passages(facts, "fact"),
         annotations=annotations,
         notes=[KNEW_GOLD, KNEW_QUESTIONS, *([] if "test" in questions else [REPORTS_DEV]), *notes],
+        rows={split: len(rows) for split, rows in splits.items()},
     )
 
 
@@ -165,6 +166,7 @@ def read_strategyqa(folder: Path) -> DataSet:
             KNEW_QUESTIONS,
             OWN_SPLIT,
         ],
+        rows={"labelled": sum(map(len, questions.values()))},
     )
 
 
@@ -209,21 +211,23 @@ def read_medqa(folder: Path) -> DataSet:
     notes = ["the knowledge base is MedQuAD's answers; the paper's is Wikipedia"]
     if files["train"].name == "train_partial.jsonl":
         notes.append("train is a part of the publisher's train split")
-    questions, drops = _medqa_splits(files)
+    questions, drops, rows = _medqa_splits(files)
     return DataSet(
         name="medqa",
         paper_name="MedQA-USMLE",
         **_roles(questions),
         passages=_passages(_medquad_paragraphs(folder), "medquad"),
         notes=[*notes, *drops, *([] if "test" in questions else [REPORTS_DEV])],
+        rows=rows,
     )
 
 
-def _medqa_splits(files: dict[str, Path]) -> tuple[dict[str, list[Question]], list[str]]:
-    """Questions of each split, every one once, and notes about the dropped ones."""
+def _medqa_splits(files: dict[str, Path]) -> tuple[dict[str, list[Question]], list[str], dict[str, int]]:
+    """Questions of each split, every one once, notes about the dropped ones, and how many rows the files have."""
     notes: list[str] = []
     first_of: set[str] = set()
     questions: dict[str, list[Question]] = {}
+    counts: dict[str, int] = {}
     # The reported questions come first: one that train repeats is dropped from train.
     for split in reversed(files):
         rows = [_medqa_question(row, where) for where, row in _file_rows(files[split])]
@@ -231,7 +235,8 @@ def _medqa_splits(files: dict[str, Path]) -> tuple[dict[str, list[Question]], li
         first_of |= kept.keys()
         questions[split] = list(kept.values())
         notes += _dropped(len(rows) - len(kept), split)
-    return questions, notes
+        counts[split] = len(rows)
+    return questions, notes, counts
 
 
 def _first(folder: Path, names: Sequence[str]) -> Path:

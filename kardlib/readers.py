@@ -11,8 +11,9 @@ from .errors import KardError
 from .mini import make_mini
 from .own_data import read_own
 from .presets import MINI_SETS, MODELS_DIR, SPLIT_SIZES, Settings
+from .published_counts import STRATEGYQA_REPORTED, checked_note
 from .published_sets import MEDQA_TRAIN, fetch_openbookqa, medquad_folder, read_medqa, read_openbookqa, read_strategyqa
-from .splits import cut, hold_out_dev, in_dev
+from .splits import cut, hash_share, hold_out_dev, in_dev
 
 __all__ = ["in_dev", "read_dataset"]
 TOY = "{} has never seen ordinary English: its answers to real questions are near chance, whatever the method"
@@ -30,6 +31,7 @@ def read_dataset(settings: Settings) -> DataSet:
     """Read or generate the data set that the settings name.
 
     A tenth of the training questions, chosen by a hash of their ids, becomes the dev part unless the set has one.
+    Under preset ``paper`` a published set must be whole; under the others a note tells what is missing (``partial``).
     Under ``size="smoke"`` the splits of every set are cut to ``SPLIT_SIZES["smoke"]``, in the order of a hash; of the
     training questions that are left, ``share`` are kept. The knowledge base stays whole.
 
@@ -51,12 +53,23 @@ def _published(settings: Settings) -> DataSet:
     else:
         reader, known_by = _READERS[settings.dataset]
         data = reader(_folder(settings, known_by))
+    data = replace(data, notes=[*data.notes, *checked_note(settings.preset, data.name, data.rows)])
+    if settings.preset == "paper" and data.name == "strategyqa":
+        data = _as_many_as_the_paper(data)
     if not data.dev:
         train, dev = hold_out_dev(data.train)
         data = replace(data, train=train, dev=dev)
     if (MODELS_DIR / settings.student).is_dir() and not Path(settings.student).is_absolute():
         data = replace(data, notes=[*data.notes, TOY.format(settings.student)])
     return _smoke(data) if settings.size == "smoke" else data
+
+
+def _as_many_as_the_paper(data: DataSet) -> DataSet:
+    """StrategyQA with exactly as many reported questions as the paper has; which they are is the kit's own choice."""
+    every = sorted([*data.train, *data.test], key=lambda question: hash_share(question.id, "strategyqa reported"))
+    reported = {question.id for question in every[:STRATEGYQA_REPORTED]}
+    both = [*data.train, *data.test]
+    return replace(data, train=[q for q in both if q.id not in reported], test=[q for q in both if q.id in reported])
 
 
 def _mini(settings: Settings) -> DataSet:

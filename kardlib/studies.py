@@ -29,9 +29,13 @@ STUDENTS: dict[str, dict[str, str]] = {
         "large": "google/flan-t5-large",
         "xl": "google/flan-t5-xl",
         "opt": "facebook/opt-350m",
+        "opt-iml": "facebook/opt-iml-1.3b",
     },
 }
 """Which model plays which of the paper's students, for each preset."""
+_T5 = {f"google/flan-t5-{size}": f"google/t5-v1_1-{size}" for size in ("base", "large", "xl")}
+_PLAIN_T5 = ("strategyqa", "openbookqa")
+"""Sets on which the paper's students are T5, not Flan-T5."""
 SEVERAL_RUNS = ("Reasoning Distillation", "KARD (BM25)", "KARD (Reranker)")
 """Methods of which the paper reports the mean of three runs."""
 
@@ -85,7 +89,7 @@ _RD, _BM25, _RERANKER = ({name: name} for name in SEVERAL_RUNS)
 STUDIES: dict[str, Study] = {
     study.table: study
     for study in (
-        Study("1", "main results, MedQA-USMLE", ("medqa",), ("base", "large", "xl", "opt")),
+        Study("1", "main results, MedQA-USMLE", ("medqa",), ("base", "large", "xl", "opt", "opt-iml")),
         Study("2", "main results, StrategyQA and OpenbookQA", ("strategyqa", "openbookqa"), ("base", "large", "xl")),
         Study(
             "3", "rationales per question", ("medqa",), ("base", "large"), _BM25,
@@ -164,5 +168,6 @@ def _settings(
     wanted: Study, name: str, changes: Mapping[str, Any], given: Settings, dataset: str, student: str
 ) -> Settings:
     own = {field: getattr(given, field) for field in (*given.changed(), "data_dir", "retrain")}
+    student = _T5.get(student, student) if dataset in _PLAIN_T5 else student
     seeds = given.seeds if wanted.all_seeds or name in SEVERAL_RUNS else given.seeds[:1]
     return resolve(given.preset, **own | dict(changes) | {"dataset": dataset, "student": student, "seeds": seeds})

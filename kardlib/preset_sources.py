@@ -1,0 +1,38 @@
+"""Where each value of preset ``paper`` is from: the paper, its released code, or our choice where both are silent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Source = Literal["paper", "code", "ours"]
+SOURCES: dict[str, tuple[Source, str]] = {
+    "student": ("paper", "Flan-T5 on MedQA, T5 on the other two sets; v1.1, the T5 with a size XL"),
+    "reader": ("code", "the rationale filter's reader"),
+    "encoder": ("paper", "LinkBERT-base, on MedQA BioLinkBERT-base"),
+    "teacher": ("paper", "GPT-3.5-turbo"),
+    "filter": ("code", "a rationale is kept where the reader picks the gold answer with it"),
+    "l": ("code", "10 samples in one call; how many the paper has on StrategyQA and OpenbookQA is not known"),
+    "k": ("ours", "not told for the main tables"),
+    "shots": ("ours", "not told; the released code shows its teacher 5 worked examples"),
+    "kappa_star": ("paper", "100 candidates of the question"),
+    "kappa1": ("code", "32; the paper's is not told"),
+    "kappa2": ("code", "32; the paper's is not told"),
+    "tau1": ("ours", "not told; matched to the spread of BM25 scores"),
+    "tau2": ("ours", "not told"),
+    "pool": ("code", "4 + 4 passages a step"),
+    "seeds": ("paper", "mean and spread of 3 runs"),
+    "student_lr": ("code", "constant"),
+    "student_epochs": ("code", "no weight decay"),
+    "student_batch": ("code", "of all devices and accumulated parts together"),
+    "source_tokens": ("code", "512"),
+    "target_tokens": ("ours", "not told"),
+    "reranker_lr": ("code", "linear schedule with 5 % warm-up"),
+    "reranker_epochs": ("code", "3"),
+    "reranker_batch": ("code", "16"),
+}  # fmt: skip
+"""Of every setting of the preset but the data set."""
+
+
+def our_choices() -> list[str]:
+    """Settings of preset ``paper`` that neither the paper nor its code tells."""
+    return [name for name, (source, _) in SOURCES.items() if source == "ours"]

@@ -1,0 +1,173 @@
+"""What one step makes a model do, and so its operations, memory and time, given rates.
+
+Batches are formed as training and writing form them, from lengths drawn from the sample: examples of about one length
+together, each batch padded to its longest. Operations are told without padding; time is that of the padded ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .calibration import Rates
+from .devices import Sheet
+from .model_flops import example_flops, prompt_flops, written_flops
+from .model_shape import ModelShape
+from .sample_lengths import Lengths
+from .training_memory import Fit, largest_batch, writing_bytes
+
+Act = Literal["train", "write", "encode"]
+_DRAWN = 3200
+"""Examples of which batches are formed; costs of more are in proportion."""
+_MEGA = 50
+"""Batches that are sorted by length together in training, as transformers does."""
+_UPDATE_BYTES = 28
+"""That Adam reads and writes for a parameter."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step makes a model do.
+
+    Attributes:
+        model: name or folder.
+        lengths: of a sample of its examples; an encoder's texts have no target.
+        examples: of all epochs together.
+        batch: examples of one update in training, prompts at a time in writing.
+        samples: texts for each prompt.
+        options: texts that are scored behind each answer; 0 where the answer counts as it is written.
+        unit: examples that stay together in memory (a question's passages).
+    """
+
+    act: Act
+    model: str
+    lengths: Lengths
+    examples: int
+    batch: int
+    samples: int = 1
+    options: int = 0
+    unit: int = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one step, once.
+
+    Attributes:
+        examples, tokens: source and target, padding aside.
+        flops: of these.
+        training, reading, writing: operations with padding, by the rate that they run at.
+        updates: optimizer steps; ``passes`` are those of parts of a batch that are in memory at a time.
+        turns: steps of writing one token for a whole batch.
+        fit: how the batch goes into memory; None where it does not.
+    """
+
+    work: Work
+    shape: ModelShape
+    examples: int
+    tokens: float
+    flops: float
+    training: float
+    reading: float
+    writing: float
+    updates: float
+    passes: float
+    turns: float
+    fit: Fit | None
+
+    def seconds(self, rates: Rates) -> float:
+        """On the device that the rates are of."""
+        touched = self.passes * rates.turn + self.updates * rates.update + self.turns * rates.token
+        seconds = self.training / rates.training + self.reading / rates.reading + self.writing / rates.writing
+        return seconds + touched * self.shape.parameters
+
+    def projected(self, rates: Rates, own: Sheet | None, sheet: Sheet) -> float:
+        """Seconds on another device: its sheet's peak times the measured share; a token written for a batch takes at
+        least the time of reading all weights once.
+
+        Args:
+            own: sheet of the device that was measured; without one its share is that of its own matrix product.
+        """
+        train = rates.share * (rates.product / own.peak(rates.bf16) if own else 1) * sheet.peak(True)
+        read, write = (
+            rate / (own.peak(False) if own else rates.product_fp32) * sheet.peak(False)
+            for rate in (rates.reading, rates.writing)
+        )
+        updates = self.updates * self.shape.parameters * _UPDATE_BYTES / sheet.bytes_a_second
+        weights = self.turns * 4 * self.shape.parameters / sheet.bytes_a_second
+        return self.training / train + updates + self.reading / read + max(self.writing / write, weights)
+
+
+def cost(work: Work, shape: ModelShape, memory: float, bf16: bool) -> Cost:
+    """The cost of a step on a device.
+
+    Args:
+        memory: of the device, in bytes.
+        bf16: training's arithmetic there.
+    """
+    longest = max(s for s, _ in work.lengths), max(t for _, t in work.lengths)
+    mean_tokens = sum(s + t * work.samples for s, t in work.lengths) / len(work.lengths)
+    told = {"examples": work.examples, "tokens": work.examples * mean_tokens}
+    if work.act == "train":
+        return _training(work, shape, memory, bf16, longest, told)
+    size = writing_bytes(shape, work.batch, *longest, work.samples)
+    parts = [_written(work, shape, batch) for batch in _batches(work, sort_all=True)]
+    share = work.examples / sum(part[0] for part in parts)
+    _, flops, reading, writing, turns = (share * sum(column) for column in zip(*parts, strict=True))
+    return Cost(work, shape, **told, flops=flops, training=0, reading=reading, writing=writing, updates=0, passes=0,
+                turns=turns, fit=Fit(work.batch, 1, False, size))  # fmt: skip
+
+
+def _training(
+    work: Work, shape: ModelShape, memory: float, bf16: bool, longest: tuple[int, int], told: dict[str, float]
+) -> Cost:
+    units = max(1, work.batch // work.unit)
+    fit = _fit(shape, work, units, longest, memory, bf16)
+    part = fit.batch if fit else work.unit
+    again = bool(fit and fit.checkpointing)
+    flops = padded = count = 0.0
+    for batch in _batches(work, sort_all=False):
+        for cut in range(0, len(batch), part):
+            rows = batch[cut : cut + part]
+            source, target = max(s for s, _ in rows), max(t for _, t in rows)
+            padded += len(rows) * example_flops(shape, source, target).training(again)
+            flops += sum(example_flops(shape, s, t).training() for s, t in rows)
+            count += len(rows)
+    share = work.examples / count
+    return Cost(work, shape, **told, flops=share * flops, training=share * padded, reading=0, writing=0,
+                updates=work.examples / work.batch, passes=work.examples / part, turns=0,
+                fit=fit)  # fmt: skip
+
+
+def _fit(shape: ModelShape, work: Work, units: int, longest: tuple[int, int], memory: float, bf16: bool) -> Fit | None:
+    """The largest safe part of a batch, in whole units."""
+    fit = largest_batch(shape, units, *longest, memory, bf16, unit=work.unit)
+    return Fit(fit.batch * work.unit, fit.accumulation, fit.checkpointing, fit.bytes) if fit else None
+
+
+def _written(work: Work, shape: ModelShape, rows: Sequence[tuple[int, int]]) -> tuple[float, ...]:
+    """Examples, operations without padding, padded ones of reading and of writing, and turns of one batch."""
+    source, target, n = max(s for s, _ in rows), max(t for _, t in rows), work.samples
+    if work.act == "encode":
+        flops = sum(example_flops(shape, s).forward for s, _ in rows)
+        return len(rows), flops, len(rows) * example_flops(shape, source).forward, 0.0, 0.0
+    flops = sum(prompt_flops(shape, s, n).forward + written_flops(shape, s, t, n).forward for s, t in rows)
+    reading = len(rows) * prompt_flops(shape, source, n).forward
+    if work.options:
+        scored = example_flops(shape, source, target).forward * (1 if shape.kind == "seq2seq" else work.options)
+        flops += sum(example_flops(shape, s, t).forward for s, t in rows)
+        reading += len(rows) * scored
+    return len(rows), flops, reading, len(rows) * written_flops(shape, source, target, n).forward, float(target)
+
+
+def _batches(work: Work, sort_all: bool) -> Iterator[list[tuple[int, int]]]:
+    """Batches of drawn lengths: sorted by prompt as a whole in writing, by both in large heaps in training."""
+    rng, count = np.random.default_rng(0), min(_DRAWN, work.examples)
+    drawn = [work.lengths[i] for i in rng.integers(0, len(work.lengths), count)]
+    heap = len(drawn) if sort_all else _MEGA * work.batch
+    for start in range(0, len(drawn), heap):
+        rows = sorted(drawn[start : start + heap], key=(lambda pair: pair[0]) if sort_all else sum)
+        yield from (rows[cut : cut + work.batch] for cut in range(0, len(rows), work.batch))
