@@ -41,6 +41,11 @@ class Settings(BaseModel):
         tau1, tau2: temperatures of Q and of P in Eq. 3.
         pool: candidates sampled from the union at each reranker step.
         seeds: one student of each kind, and one reranker, is trained for each.
+        student_part: rows of a student's batch that are in memory at a time (0 for all of them, without the means of
+            :mod:`kardlib.student_fit`); ``student_checkpointing`` recomputes activations. Both change memory, time and
+            float noise only, and where memory runs out, they follow by themselves.
+        student_lora: train low-rank changes of the student's query and value projections alone.
+        student_keep: which epoch of a student is kept; on dev, the one with the lowest loss of its questions.
         reranker_part: questions of a reranker's batch that are in memory at a time; their gradients are summed, so it
             changes memory and float noise only.
         lora: train low-rank changes of the reranker's query and value projections alone, as the authors' code does.
@@ -87,6 +92,10 @@ class Settings(BaseModel):
     student_batch: int = Field(ge=1)
     source_tokens: int = Field(ge=32)
     target_tokens: int = Field(ge=8)
+    student_part: int = Field(default=0, ge=0)
+    student_checkpointing: bool = False
+    student_lora: bool = False
+    student_keep: Literal["last epoch", "best on dev"] = "last epoch"
     reranker_lr: float = Field(gt=0)
     reranker_epochs: int = Field(ge=1)
     reranker_batch: int = Field(ge=1)
@@ -152,6 +161,7 @@ _PAPER: dict[str, Any] = dict(
     encoder="michiyasunaga/LinkBERT-base", teacher="annotations", filter=False, l=1, k=3, shots=5, kappa_star=100,
     kappa1=32, kappa2=32, tau1=2.0, tau2=1.0, pool=8, seeds=(0, 1, 2), student_lr=1e-4, student_epochs=3,
     student_batch=32, source_tokens=512, target_tokens=256, reranker_lr=1e-4, reranker_epochs=3, reranker_batch=16,
+    student_part=32,
 )  # fmt: skip
 _MINI["answers"] = _LAPTOP["answers"] = "scored"
 PRESETS: dict[str, dict[str, Any]] = {"mini": _MINI, "laptop": _LAPTOP, "paper": _PAPER}
