@@ -19,7 +19,7 @@ from kardlib.errors import KardError
 from kardlib.store import atomic_write
 
 RESULTS = Path(__file__).parent / "results.json"
-SECTIONS = ("search", "build", "memory", "rerank")
+SECTIONS = ("search", "build", "memory", "rerank", "training")
 
 
 def run_section(name: str) -> list[Row]:

@@ -18,7 +18,7 @@ from .errors import KardError
 from .lean_model import lean
 from .models import is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
 from .presets import Settings
-from .processes import Together, from_first, rank
+from .processes import Together, from_first, rank, together
 from .prompts import Pair
 from .reranker_lora import Lora
 from .student import Hyperparameters, collator, encode_causal, encode_seq2seq, epoch_orders, last_whole_checkpoint
@@ -100,7 +100,17 @@ def fit_student(
     rows, held = ([encode(tokenizer, pair, hyper) for pair in some] for some in (pairs, dev))
     order = epoch_orders([row["length"] for row in rows], hyper, seed)
     task = Task(base, rows, order, held if options.best_on_dev else [], hyper, options, seed, work)
-    return _train(from_first(task), out)
+    send(task)
+    return _train(task, out)
+
+
+_sent: list[Task | None] = []
+
+
+def send(task: Task | None) -> None:
+    """Tell the other processes, once, what to train; None where there is nothing to train."""
+    if not _sent and together():
+        _sent.append(from_first(task))
 
 
 def join() -> None:
