@@ -164,7 +164,7 @@ def encode(found: Sequence[Pair], folder: Path) -> Rows:
 
 
 def new_model(**shape: Any) -> T5ForConditionalGeneration:
-    """Random weights. The output layer's are small, as a trained model's: else its probabilities are denormal numbers."""
+    """Random weights. The output layer's are small, as a trained model's: else its gradients are denormal numbers."""
     torch.manual_seed(0)
     model = T5ForConditionalGeneration(T5Config(**SHAPE | shape))
     with torch.no_grad():

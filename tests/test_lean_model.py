@@ -26,7 +26,7 @@ def a_model(dropout: float) -> T5ForConditionalGeneration:
 def a_batch() -> dict[str, torch.Tensor]:
     ids = torch.randint(2, 50, (3, 9), generator=torch.Generator().manual_seed(1))
     mask = torch.tensor([[1] * 9, [1] * 6 + [0] * 3, [1] * 2 + [0] * 7])
-    return {"input_ids": ids, "attention_mask": mask, "labels": ids[:, :5]}
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids[:, :5].contiguous()}
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
