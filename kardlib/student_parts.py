@@ -109,7 +109,7 @@ class PartsTrainer(Trainer):
         if self.part > 1:
             self.part = max(1, min(self.part, self.args.per_device_train_batch_size // world()) // 2)
             self.told(f"step {step}: out of memory; on with {self.part} rows at a time, the batch stays as it is")
-        elif not model.is_gradient_checkpointing:
+        elif not keeps_less(model):
             keep_less(model)
             self.told(f"step {step}: out of memory with one row; on with gradient checkpointing, the batch stays")
         else:
@@ -151,7 +151,16 @@ def summed_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 def keep_less(model: PreTrainedModel) -> None:
     """Gradient checkpointing: activations are computed again when they are needed, for about a third more time."""
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    given = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in later versions
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=given)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=given)
+
+
+def keeps_less(model: PreTrainedModel) -> bool:
+    """Whether gradient checkpointing is on."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -36,7 +36,7 @@ def test_killed_and_left_alone_are_the_same(lora: int, mini: MiniSet, tmp_path: 
     for name, kills in (("alone", 0), ("killed", KILLS)):
         command = [sys.executable, str(Path(__file__).parent / "killed_training.py"), "base", "pairs.json", name]
         command += [str(kills), f"{lora}", "3", str(lora)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
         assert not done.returncode, done.stderr
         killed[name] = int(done.stdout.splitlines()[-1])
     assert killed == {"alone": 0, "killed": KILLS}

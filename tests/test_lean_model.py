@@ -47,7 +47,7 @@ def test_the_function_and_its_gradients_stay(dropout: float) -> None:
 def test_training_with_dropout_has_the_same_mean_and_spread() -> None:
     """Losses of many draws: as with torch's own dropout, within four standard errors."""
     one = a_model(0.2)
-    other, batch, draws = lean(copy.deepcopy(one)), a_batch(), 300
+    other, batch, draws = lean(copy.deepcopy(one)), a_batch(), 150
     with torch.no_grad():
         seen = [torch.tensor([float(m.train()(**batch).loss) for _ in range(draws)]) for m in (one, other)]
     error = math.sqrt(sum(float(losses.var()) for losses in seen) / draws)
@@ -63,7 +63,8 @@ def test_dropout_drops_so_many_and_scales_the_rest(p: float) -> None:
     out.backward(torch.full_like(out, 3.0))
     kept = out != 0
     assert abs(float(kept.float().mean()) - (1 - p)) < 5 * math.sqrt(p * (1 - p) / given.numel()) + 2**-16
-    assert torch.equal(given.grad, 3 * out) and set(out[kept].tolist()) <= {pytest.approx(1 / (1 - p or 1), rel=1e-4)}
+    assert torch.equal(given.grad, 3 * out)
+    assert out[kept].tolist() == pytest.approx([1 / (1 - p or 1)] * int(kept.sum()), rel=1e-4)
     dropout = QuickDropout(p).eval()
     assert dropout(given) is given
 

@@ -20,7 +20,7 @@ from kardlib.reranker_lora import Lora
 from kardlib.student import Hyperparameters, collator, encode_causal, encode_seq2seq, train_student
 from kardlib.student_dev import DevLoss
 from kardlib.student_fit import Fitted, Options, Task, _trainer, fit_student
-from kardlib.student_parts import PartsTrainer, keep_less, out_of_memory
+from kardlib.student_parts import PartsTrainer, keep_less, keeps_less, out_of_memory
 from kardlib.teacher import ScriptedTeacher
 
 HYPER = Hyperparameters(lr=1e-3, epochs=2, batch=6, source_tokens=200, target_tokens=48)
@@ -123,7 +123,7 @@ def test_where_memory_runs_out_parts_are_halved(
     steps: list[torch.Tensor] = []
 
     def short(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        needed = len(batch["labels"]) * (0.5 if model.is_gradient_checkpointing else 1)
+        needed = len(batch["labels"]) * (0.5 if keeps_less(model) else 1)
         if len(steps) >= 2 and needed > room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
         return real(model, batch)

@@ -35,7 +35,7 @@ def launched(processes: int, base: str, runs: Path) -> subprocess.CompletedProce
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu"]
     command += ["--main_process_port", "0", "-m", "kardlib.train_launched", "--training", "KARD", *parameters(base)]
     env = os.environ | {"KARD_RUNS": str(runs), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
 
 
 def test_two_processes_train_as_one(tiny_t5: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
