@@ -9,22 +9,23 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from tiny import weights
 
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.train_launched import settings_of
 
-LOSS, WEIGHT = 1e-4, 1e-4
-"""Largest difference of a loss (relative) and of a weight, between one process and two: float32 in another order."""
+LOSS, WEIGHTS = 1e-3, 0.03
+"""Largest relative difference of a loss between one process and two, and of what the weights differ by beside what they
+were moved by: sums of float32 in another order, which 42 steps of Adam make larger. Parts of another size in one process
+differ by as much."""
 
 
 def parameters(base: str) -> list[str]:
     """96 questions, three times over, in batches of seven: the last batch has one row, and one process none of it."""
     values = {
         "size": "smoke", "inventory": "development", "student": base, "filter": "false", "l": 1, "student_epochs": 3,
-        "student_batch": 7, "source_tokens": 110, "target_tokens": 16, "student_part": 2, "student_lr": 1e-3,
+        "student_batch": 7, "source_tokens": 110, "target_tokens": 16, "student_part": 2, "student_lr": 2e-4,
         "student_keep": "best on dev",
     }  # fmt: skip
     return [text for name, value in values.items() for text in ("-p", f"{name}={value}")]
@@ -54,10 +55,10 @@ def test_two_processes_train_as_one(tiny_t5: str, tmp_path: Path, monkeypatch: p
         assert [row["step"] for row in one] == [row["step"] for row in two] and len(one) == rows
         assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=LOSS)
     assert one[-1]["loss"] < one[0]["loss"]
-    first, second = weights(folders["one"]), weights(folders["two"])
-    assert first.keys() == second.keys()
-    assert all(torch.allclose(first[name], second[name], atol=WEIGHT) for name in first)
-    assert any((first[name] - value).abs().max() > 10 * WEIGHT for name, value in weights(Path(tiny_t5)).items())
+    base, first, second = (weights(Path(folder)) for folder in (tiny_t5, folders["one"], folders["two"]))
+    assert base.keys() == first.keys() == second.keys()
+    moved = sum(float((first[name] - base[name]).abs().sum()) for name in base)
+    assert sum(float((first[name] - second[name]).abs().sum()) for name in base) < WEIGHTS * moved
     again = launched(2, tiny_t5, tmp_path / "two")  # it is there: the second process must not wait for anything
     assert not again.returncode and str(folders["two"]) in again.stdout
 
