@@ -17,7 +17,7 @@ from .checkpoint_manifest import INDEX_PATH, RERANKER, STUDENT, CheckpointManife
 from .errors import KardError
 from .generate import Generator
 from .index import Index
-from .index_command import INDEX, PASSAGES
+from .index_folder import INDEX, PASSAGES
 from .index_key import index_key
 from .indexed_search import Texts
 from .knowledge_base import KnowledgeBase

@@ -27,7 +27,7 @@ from .checkpoint_record import measured
 from .errors import KardError
 from .experiment import Experiment
 from .index_build import build_index
-from .index_command import INDEX, PASSAGES, opened
+from .index_folder import INDEX, PASSAGES, opened
 from .index_key import index_key
 from .jobs import Job
 from .knowledge_base_builders import Origin as PassagesOrigin

@@ -177,6 +177,9 @@ class Keys:
             extra |= self._departures("prompt_as_released")
         if self.settings.dapt != "none":
             extra["adapted"] = fingerprint(self.key("adapted", seed=seed))
+        extra |= self._departures("student_lora", "student_keep")
+        if self.coded and self._departures("student_part", "student_checkpointing", "student_lora", "student_keep"):
+            extra["fit"] = code(("student_fit",))
         return self._key("student", (*_STUDENT, *reads), **extra)
 
     def _key_adapted(self, seed: int) -> dict[str, Any]:

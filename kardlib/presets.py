@@ -43,6 +43,11 @@ class Settings(BaseModel):
         tau1, tau2: temperatures of Q and of P in Eq. 3.
         pool: candidates sampled from the union at each reranker step.
         seeds: one student of each kind, and one reranker, is trained for each.
+        student_part: rows of a student's batch that are in memory at a time (0 for all of them, without the means of
+            :mod:`kardlib.student_fit`); ``student_checkpointing`` recomputes activations. Both change memory, time and
+            float noise only, and where memory runs out, they follow by themselves.
+        student_lora: train low-rank changes of the student's query and value projections alone.
+        student_keep: which epoch of a student is kept; on dev, the one with the lowest loss of its questions.
         reranker_part: questions of a reranker's batch that are in memory at a time; their gradients are summed, so it
             changes memory, float noise and which tokens dropout takes.
         reranker_chunk: passages that go through the reranker together in training, sorted by length, so that less is
@@ -92,6 +97,10 @@ class Settings(BaseModel):
     student_batch: int = Field(ge=1)
     source_tokens: int = Field(ge=32)
     target_tokens: int = Field(ge=8)
+    student_part: int = Field(default=0, ge=0)
+    student_checkpointing: bool = False
+    student_lora: bool = False
+    student_keep: Literal["last epoch", "best on dev"] = "last epoch"
     reranker_lr: float = Field(gt=0)
     reranker_epochs: int = Field(ge=1)
     reranker_batch: int = Field(ge=1)
@@ -167,6 +176,7 @@ _PAPER_SETS: dict[str, dict[str, Any]] = {
 }
 """What the paper has otherwise on a set."""
 _MINI["answers"] = _LAPTOP["answers"] = "scored"
+_PAPER["student_part"] = 32  # all of a batch, or less where memory asks for it
 PRESETS: dict[str, dict[str, Any]] = {"mini": _MINI, "laptop": _LAPTOP, "paper": _PAPER}
 
 SPLIT_SIZES: dict[str, dict[str, int]] = {

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import student
+from . import student, student_fit
 from .candidates import Candidates, question_candidates
-from .methods import TRAININGS
+from .methods import TRAININGS, Training
 from .models import token_counter
-from .prompts import build_target, query_of
+from .pairs import training_pairs
+from .processes import together
+from .prompts import Pair, build_target, query_of
 from .store import SCRATCH, write_json
 from .student import Hyperparameters
 
@@ -33,8 +35,24 @@ def train_student_on(experiment: Experiment, folder: Path, training: str, seed: 
     s = experiment.settings
     pairs = experiment.training_pairs(TRAININGS[training], token_counter(s.student))
     base = s.student if s.dapt == "none" else str(experiment.adapted(seed))
+    options = student_fit.Options.of(s)
+    if options != student_fit.Options() or together():
+        dev = _dev_pairs(experiment, TRAININGS[training]) if options.best_on_dev else []
+        hyper = Hyperparameters.of(s)
+        fitted = student_fit.fit_student(base, pairs, hyper, seed, folder / "model", folder / SCRATCH, options, dev)
+        write_json(folder / "curve.json", fitted.curve)
+        write_json(folder / "held.json", fitted.held)
+        return
     curve = student.train_student(base, pairs, Hyperparameters.of(s), seed, folder / "model", folder / SCRATCH)
     write_json(folder / "curve.json", curve)
+
+
+def _dev_pairs(experiment: Experiment, training: Training) -> list[Pair]:
+    """Pairs of the dev questions; their rationales are the teacher's that were written without the gold answer."""
+    s, told = experiment.settings, experiment.test_rationale() if training.target == "rationale" else {}
+    items = [(q, told.get(q.id)) for q in experiment.data.dev]
+    count = token_counter(s.student)
+    return training_pairs(training, items, experiment.search, s.k, count, s.source_tokens, s.target_tokens)
 
 
 def train_reranker_on(experiment: Experiment, folder: Path, seed: int) -> None:

@@ -27,7 +27,7 @@ from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.generate import Generator
 from kardlib.index_build import build_index
-from kardlib.index_command import INDEX, PASSAGES
+from kardlib.index_folder import INDEX, PASSAGES
 from kardlib.knowledge_base_builders import Origin, build_from_passages
 from kardlib.methods import method
 from kardlib.mini_strategyqa import MiniStrategyQA
