@@ -153,10 +153,9 @@ def _hours(seconds: float) -> str:
 def _legend(wanted: Sequence[Wanted], costs: Costs) -> list[str]:
     samples = {one.settings.dataset: sample_of(one.settings) for one in wanted}
     lines = [
-        "examples, tokens, FLOPs: of one step, all epochs, without padding; time: of all steps in a row. batch: in"
-    ]
-    lines += [
-        "memory at a time x accumulated parts; c: with gradient checkpointing; too large: not one example goes in."
+        "examples (texts, for an encoder), tokens, FLOPs: of one step, all epochs, without padding; time: of all",
+        "steps in a row, on an idle machine. batch: examples in memory at a time x accumulated parts; c: with",
+        "gradient checkpointing; too large: not one example goes in.",
     ]
     lines += [f"{name}: {'; '.join(sample.notes)}" for name, sample in samples.items()]
     if any(one.settings.filter for one in wanted):
@@ -182,5 +181,6 @@ def _projection(sheet: Sheet, costs: Costs) -> list[str]:
     peaks = f"{sheet.peak(True) / 1e12:g} TFLOP/s in training, {sheet.peak(False) / 1e12:g} in writing (float32)"
     return [
         f"{sheet.name}: projected from its sheet ({peaks}, {sheet.bandwidth:g} GB/s; {sheet.dated}, {sheet.source})",
-        f"times the share of {of} that was measured here; good for the order of magnitude.",
+        f"times the share of {of} that was measured here; good for the order of magnitude. Writing",
+        "takes that much at least: all weights are read for every token, and launching a token is on no sheet.",
     ]
