@@ -38,6 +38,8 @@ def json_lines(path: Path) -> Iterator[Row]:
         raise KardError(f"{where}: nested too deeply") from None
     except UnicodeDecodeError as error:
         raise KardError(f"{where}: not UTF-8 ({error.reason})") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise KardError(f"{where}: not JSON that can be read ({str(error).splitlines()[0][:120]})") from None
     except (OSError, EOFError, zlib.error) as error:
         raise KardError(f"{where}: cannot be read on from here ({error})") from None
 

@@ -238,6 +238,7 @@ BAD = [
     ("a.jsonl", ['{"text": "x", "id": true}'], "a.jsonl:1: field id"),
     ("a.jsonl", ['{"text": "fine \\ud800 one"}'], "a.jsonl:1: field text: half a surrogate pair"),
     ("a.jsonl", ["[" * 100_000], "a.jsonl:1: nested too deeply"),
+    ("a.jsonl", ['{"text": "x", "n": ' + "9" * 5000 + "}"], "a.jsonl:1: not JSON that can be read"),
     ("a.jsonl", ['{"text": ""}'], "made here: not one passage (1 documents, 1 of them without text)"),
     ("a.csv", ["x"], "no documents; known are"),
 ]
