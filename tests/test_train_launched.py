@@ -16,8 +16,8 @@ from kardlib.experiment import Experiment
 from kardlib.train_launched import settings_of
 
 LOSS, WEIGHTS = 1e-3, 0.03
-"""Largest relative difference of a loss between one process and two, and of what the weights differ by beside what they
-were moved by: sums of float32 in another order, which 42 steps of Adam make larger. Parts of another size in one
+"""Largest relative difference of a loss between one process and two, and of what the weights differ by beside what
+they were moved by: sums of float32 in another order, which 42 steps of Adam make larger. Parts of another size in one
 process differ by as much."""
 
 
