@@ -18,7 +18,7 @@ from kardlib.errors import KardError
 from kardlib.store import atomic_write
 
 RESULTS = Path(__file__).parent / "results.json"
-SECTIONS = ("search", "build", "memory", "rerank", "training", "generation")
+SECTIONS = ("search", "build", "memory", "rerank", "training", "generation", "plan_estimate")
 
 
 def run_section(name: str) -> list[Row]:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .ask_command import add_command as add_ask_command
+from .clean_command import add_command as add_clean_command
 from .errors import KardError
 from .export_command import add_command as add_export_command
 from .index_command import add_commands as add_index_commands
+from .ship_command import add_command as add_ship_command
 
 TEACHER_ACTIONS = ("plan", "run", "status", "report", "export", "import", "batch", "collect")
 Command = Callable[[argparse.Namespace, list[str]], int]
@@ -80,13 +82,8 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
     )
     _cost_options(planning)
     _experiment_options(planning)
-    shipping = add("ship", _ship, "write finished outputs of the tables' cells to data/records, to ship with the kit")
-    shipping.add_argument(
-        "--table", action="append", help="main, a table of the paper (3, 'Fig 4a'), all (the default)"
-    )
-    shipping.add_argument("--check", action="store_true", help="only check that what is there is what it says")
-    shipping.add_argument("--again", action="store_true", help="only train one shipped cell anew and compare")
-    _clean_options(add("clean", _clean, "free the space of artefacts; alone it only shows what there is"))
+    add_ship_command(commands)
+    add_clean_command(commands)
     _teacher_options(
         add("teacher", _teacher, "rationales from a teacher behind an endpoint: price, asking, what is there")
     )
@@ -105,15 +102,6 @@ def _add_commands(commands: argparse._SubParsersAction) -> None:
 def _run_options(parser: argparse.ArgumentParser) -> None:
     _experiment_options(parser)
     parser.add_argument("--again", action="store_true", help="run finished notebooks again (artefacts stay cached)")
-
-
-def _clean_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kind", dest="kinds", action="append", default=[], metavar="KIND",
-                        help="remove these: a step's name, checkpoints (models that no row needs) or leftovers (of "
-                        "killed steps); may be repeated")  # fmt: skip
-    parser.add_argument("--unused", action="store_true", help="remove only what other code has made, of any kind")
-    parser.add_argument("--dry-run", action="store_true", help="show what would go, remove nothing")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _cost_options(parser: argparse.ArgumentParser) -> None:
@@ -247,37 +235,6 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     if tables != ["main"] and "retrain" not in asked.given:  # the notebooks of the other tables load what ships
         settings = settings.model_copy(update={"retrain": False})
     print(plan(settings, decodings, tables, options.costs, options.gpu, options.calibrate))
-    return 0
-
-
-def _ship(options: argparse.Namespace, rest: list[str]) -> int:
-    from .ship import faults, found, ship, ship_figures, table_work
-
-    if options.again:
-        from .retrained import check_one
-
-        fault = check_one()
-        print(fault or "one cell was trained and answered again and comes to what ships")
-        return 1 if fault else 0
-    tables = options.table or ["all"]
-    work = table_work(tables)
-    if not options.check:
-        ship(work, whole="all" in tables)
-        print(f"figures: {ship_figures()} of the notebooks' latest runs")
-        return 0
-    bad = list(faults())
-    for line in bad:
-        print(f"FAIL {line}")
-    needed, there = found(work)
-    print(f"{there} of {needed} sets of table {', '.join(tables)} are there; {len(bad)} faults")
-    return 1 if bad else 0
-
-
-def _clean(options: argparse.Namespace, rest: list[str]) -> int:
-    from .clean import clean
-
-    ask = input if sys.stdin is not None and sys.stdin.isatty() else None
-    clean(options.kinds, options.unused, options.dry_run, options.yes, ask=ask)
     return 0
 
 

@@ -29,6 +29,7 @@ SOURCES: dict[str, tuple[Source, str]] = {
     "reranker_lr": ("code", "linear schedule with 5 % warm-up"),
     "reranker_epochs": ("code", "3"),
     "reranker_batch": ("code", "16"),
+    "student_part": ("ours", "rows in memory at a time; the effective batch is student_batch"),
 }  # fmt: skip
 """Of every setting of the preset but the data set."""
 

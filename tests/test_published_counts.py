@@ -84,7 +84,7 @@ def test_sets_without_a_publisher_are_not_counted() -> None:
 
 def test_every_value_of_preset_paper_has_its_source() -> None:
     assert set(SOURCES) == set(PRESETS["paper"]) - {"dataset"}
-    assert set(our_choices()) == {"k", "shots", "tau1", "tau2", "target_tokens"}
+    assert set(our_choices()) == {"k", "shots", "tau1", "tau2", "target_tokens", "student_part"}
     assert set(SOURCES) <= set(Settings.model_fields)
 
 
