@@ -97,15 +97,17 @@ def _train(settings: Settings, training: str, seed: int, given: list[str], first
 
     if first:
         _make_before_alone(given)
-    PartialState(cpu=device().type == "cpu", timeout=_LONG)  # every process comes here; the first comes last
-    if not first:
+    state = PartialState(cpu=device().type == "cpu", timeout=_LONG)  # every process comes here; the first comes last
+    if first:
+        try:
+            folder = Experiment(settings).student(training, seed)
+        finally:
+            send(None)  # where the student was there already, or failed before it began, the others must not wait
+        print(f"{training}, seed {seed}: {folder}")
+    else:
         join()
-        return
-    try:
-        folder = Experiment(settings).student(training, seed)
-    finally:
-        send(None)  # where the student was there already, or failed before it began, the others must not wait
-    print(f"{training}, seed {seed}: {folder}")
+    state.wait_for_everyone()
+    state.destroy_process_group()  # a process that ends while another still listens to it may take that one down
 
 
 def _make_before_alone(given: list[str]) -> None:
