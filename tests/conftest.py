@@ -53,3 +53,9 @@ def tiny_opt(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a random BERT of one layer."""
     return save_random("encoder", tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+@pytest.fixture(params=["seq2seq", "causal"])
+def base(request: pytest.FixtureRequest, tiny_t5: str, tiny_opt: str) -> str:
+    """A tiny student of either family."""
+    return tiny_t5 if request.param == "seq2seq" else tiny_opt

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import Killed, kill_training_at, same_weights, watch_training, weights
+from tiny import Killed, kill_training_at, same_weights, uneven_pairs, watch_training, weights
 
 from kardlib.mini import MiniSet
 from kardlib.models import load_student, load_tokenizer
-from kardlib.prompts import build_prompt, build_target
 from kardlib.student import (
     Hyperparameters,
     Pair,
@@ -22,7 +21,6 @@ from kardlib.student import (
     last_whole_checkpoint,
     train_student,
 )
-from kardlib.teacher import ScriptedTeacher
 
 HYPER = Hyperparameters(lr=2e-3, epochs=2, batch=4, source_tokens=200, target_tokens=48)
 
@@ -30,20 +28,7 @@ HYPER = Hyperparameters(lr=2e-3, epochs=2, batch=4, source_tokens=200, target_to
 @pytest.fixture(scope="module")
 def pairs(mini: MiniSet) -> list[Pair]:
     """Sixteen pairs of uneven length."""
-    questions = mini.splits["train"][:16]
-    told = ScriptedTeacher(mini).rationales(questions, 1, show_gold=True)
-    return [
-        Pair(
-            build_prompt(q, [p.text for p in mini.passages[: i % 4]]),
-            build_target(q.answer_text, r.text if i % 3 else None),
-        )
-        for i, (q, r) in enumerate(zip(questions, told, strict=True))
-    ]
-
-
-@pytest.fixture(params=["seq2seq", "causal"])
-def base(request: pytest.FixtureRequest, tiny_t5: str, tiny_opt: str) -> str:
-    return tiny_t5 if request.param == "seq2seq" else tiny_opt
+    return uneven_pairs(mini, 16)
 
 
 def encoded(base: str, pairs: list[Pair]) -> list[dict]:

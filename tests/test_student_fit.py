@@ -8,20 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import Killed, kill_training_at, same_weights, watch_training, weights
+from tiny import Killed, kill_training_at, same_weights, uneven_pairs, watch_training, weights
 
 from kardlib import student_parts
 from kardlib.errors import KardError
 from kardlib.mini import MiniSet
 from kardlib.models import is_encoder_decoder, load_student, load_tokenizer
 from kardlib.processes import added, agreed, from_first, rank, sum_gradients, world
-from kardlib.prompts import Pair, build_prompt, build_target
+from kardlib.prompts import Pair
 from kardlib.reranker_lora import Lora
 from kardlib.student import Hyperparameters, collator, encode_causal, encode_seq2seq, train_student
 from kardlib.student_dev import DevLoss
 from kardlib.student_fit import Fitted, Options, Task, _trainer, fit_student
 from kardlib.student_parts import PartsTrainer, keep_less, keeps_less, out_of_memory
-from kardlib.teacher import ScriptedTeacher
 
 HYPER = Hyperparameters(lr=1e-3, epochs=2, batch=6, source_tokens=200, target_tokens=48)
 
@@ -29,20 +28,7 @@ HYPER = Hyperparameters(lr=1e-3, epochs=2, batch=6, source_tokens=200, target_to
 @pytest.fixture(scope="module")
 def pairs(mini: MiniSet) -> list[Pair]:
     """Fourteen pairs of uneven length: the last batch of two epochs has four rows."""
-    questions = mini.splits["train"][:14]
-    told = ScriptedTeacher(mini).rationales(questions, 1, show_gold=True)
-    return [
-        Pair(
-            build_prompt(q, [p.text for p in mini.passages[: i % 4]]),
-            build_target(q.answer_text, r.text if i % 3 else None),
-        )
-        for i, (q, r) in enumerate(zip(questions, told, strict=True))
-    ]
-
-
-@pytest.fixture(params=["seq2seq", "causal"])
-def base(request: pytest.FixtureRequest, tiny_t5: str, tiny_opt: str) -> str:
-    return tiny_t5 if request.param == "seq2seq" else tiny_opt
+    return uneven_pairs(mini, 14)
 
 
 def trained(base: str, pairs: list[Pair], folder: Path, **options: Any) -> Fitted:

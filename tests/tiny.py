@@ -13,9 +13,12 @@ from safetensors.torch import load_file
 
 from kardlib import jobs, reranker_training, student
 from kardlib.base_models import Phase, Recipe, new_model
+from kardlib.mini import MiniSet
 from kardlib.mini_tokenizer import Role, make_tokenizer
 from kardlib.presets import SPLIT_SIZES
+from kardlib.prompts import Pair, build_prompt, build_target
 from kardlib.student import SaveByTime
+from kardlib.teacher import ScriptedTeacher
 
 
 def recipe(role: Role, **change: Any) -> Recipe:
@@ -34,6 +37,19 @@ def save_random(role: Role, folder: Path) -> str:
     model.save_pretrained(folder)
     make_tokenizer(role).save_pretrained(folder)
     return str(folder)
+
+
+def uneven_pairs(mini: MiniSet, number: int) -> list[Pair]:
+    """Training pairs of uneven length, with no passage to three and with a rationale or without."""
+    questions = mini.splits["train"][:number]
+    told = ScriptedTeacher(mini).rationales(questions, 1, show_gold=True)
+    return [
+        Pair(
+            build_prompt(q, [p.text for p in mini.passages[: i % 4]]),
+            build_target(q.answer_text, r.text if i % 3 else None),
+        )
+        for i, (q, r) in enumerate(zip(questions, told, strict=True))
+    ]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
