@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 from sentence_transformers import CrossEncoder, MultiVectorEncoder
-from tiny import smallest_runs
+from tiny import smallest_runs, smallest_settings
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from kardlib import checkpoint_out, cli, experiment_data, readers
@@ -53,11 +53,7 @@ def smallest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def settings(tiny_t5: str, tiny_bert: str) -> Settings:
-    return resolve(
-        "mini", size="smoke", inventory="development", student=tiny_t5, encoder=tiny_bert, seeds=(0,), filter=False,
-        l=2, k=3, kappa_star=20, kappa1=4, kappa2=6, pool=4, student_epochs=1, student_batch=8, reranker_epochs=1,
-        source_tokens=110, target_tokens=16,
-    )  # fmt: skip
+    return smallest_settings(tiny_t5, tiny_bert)
 
 
 class Watched:

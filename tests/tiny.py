@@ -15,7 +15,7 @@ from kardlib import jobs, reranker_training, student
 from kardlib.base_models import Phase, Recipe, new_model
 from kardlib.mini import MiniSet
 from kardlib.mini_tokenizer import Role, make_tokenizer
-from kardlib.presets import SPLIT_SIZES
+from kardlib.presets import SPLIT_SIZES, Settings, resolve
 from kardlib.prompts import Pair, build_prompt, build_target
 from kardlib.student import SaveByTime
 from kardlib.teacher import ScriptedTeacher
@@ -101,3 +101,12 @@ def smallest_runs(folder: Path, sizes: dict[str, int]) -> Iterator[None]:
         patch.setitem(SPLIT_SIZES, "smoke", sizes)
         patch.setattr(jobs, "_experiments", {})
         yield
+
+
+def smallest_settings(student: str, encoder: str) -> Settings:
+    """An experiment of all steps that takes seconds."""
+    return resolve(
+        "mini", size="smoke", inventory="development", student=student, encoder=encoder, seeds=(0,), filter=False,
+        l=2, k=3, kappa_star=20, kappa1=4, kappa2=6, pool=4, student_epochs=1, student_batch=8, reranker_epochs=1,
+        source_tokens=110, target_tokens=16,
+    )  # fmt: skip
