@@ -15,6 +15,7 @@ trusted, not why KARD failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -134,6 +135,12 @@ def _kind(p: Prediction, candidates: Sequence[str], evidence: Evidence, silver_r
     return "read, silver passages help" if silver_right else "read, silver passages do not help"
 
 
+@lru_cache(maxsize=1)
+def _candidates(experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """Of each question; methods and seeds share them."""
+    return {i: found.passages for i, found in experiment.candidates().items()}
+
+
 def failures(experiment: Experiment, name: str, seed: int, free: bool = False) -> list[Case]:
     """All wrong answers of a method and seed to the reported questions, sorted; see :func:`sort_failures`.
 
@@ -145,7 +152,7 @@ def failures(experiment: Experiment, name: str, seed: int, free: bool = False) -
     told = experiment.test_rationale()
     return sort_failures(
         experiment.predictions(name, seed),
-        {i: found.passages for i, found in experiment.candidates().items()},
+        _candidates(experiment),
         evidence_of(experiment),
         {p.question_id: is_right(p, free) for p in experiment.predictions(SILVER, seed)},
         {q.id: None if told[q.id].chosen is None else told[q.id].chosen != q.gold for q in experiment.data.test},

@@ -14,8 +14,8 @@ from .chat_template import causal_prompt, lead
 from .decoding import SAMPLING, VOTES, end_tokens, tokens_alone
 from .halves import in_halves
 from .models import is_encoder_decoder, load_student, load_tokenizer
+from .padding import pad_rows
 from .sampler import drawn, draws_itself
-from .student import pad_rows
 
 LOGITS = 2**28
 """Values of a causal model's output layer that are in memory at a time when options are scored, 1 GiB of them."""

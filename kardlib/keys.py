@@ -63,6 +63,12 @@ def _model_hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
     return hash_file(folder)
 
 
+@lru_cache(maxsize=16)
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Their values as JSON has them; not to be changed."""
+    return settings.model_dump(mode="json")
+
+
 def step_code(step: str) -> str | None:
     """Hash of the code that a step runs now; None for a step that is not known."""
     return code(_CODE[step]) if step in _CODE else None
@@ -90,7 +96,7 @@ class Keys:
         return {name: value for name, value in hashes.items() if name.startswith("data ")}
 
     def _key(self, step: str, fields: Iterable[str] = (), **extra: Any) -> dict[str, Any]:
-        values = self.settings.model_dump(mode="json") | {"sizes": SPLIT_SIZES[self.settings.size]}
+        values = {**_plain(self.settings), "sizes": SPLIT_SIZES[self.settings.size]}
         key = {"step": step, **({"code": code(_CODE[step])} if self.coded else {}), **extra}
         key |= {name: values[name] for name in fields}
         if self.settings.index and step not in _UNSEARCHED:

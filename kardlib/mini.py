@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .errors import KardError
 from .mini_medqa import MiniMedQA
@@ -65,6 +66,12 @@ def make_mini(name: str, seed: int, which: Inventory, sizes: dict[str, int], siz
         for split, count in sizes.items()
     }
     return MiniSet(task, splits, passages, facts, world)
+
+
+@lru_cache(maxsize=3)
+def shared_mini(name: str, seed: int, which: Inventory, sizes: tuple[tuple[str, int], ...]) -> MiniSet:
+    """What :func:`make_mini` makes, once for all cells of a table. Its lists are not to be changed."""
+    return make_mini(name, seed, which, dict(sizes))
 
 
 def make_mini_medqa(seed: int, which: Inventory, sizes: dict[str, int], size: WorldSize = STANDARD) -> MiniSet:

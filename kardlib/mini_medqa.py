@@ -21,7 +21,7 @@ class MiniMedQA:
 
     def draw(self, world: World, number: str, rng: random.Random) -> Question:
         """One question, its disease drawn by Zipf's law."""
-        disease = rng.choices(world.diseases, world.weights())[0]
+        disease = rng.choices(world.diseases, world.weights)[0]
         kind: QuestionKind = rng.choices(list(KIND_SHARES), list(KIND_SHARES.values()))[0]
         findings = tuple(rng.sample(world.findings[disease], 2))
         town = rng.choice(list(world.town_trade))

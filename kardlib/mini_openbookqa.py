@@ -40,7 +40,7 @@ class MiniOpenbookQA:
         """One question; a disease is drawn by Zipf's law, a carrier evenly."""
         kind: Kind = "town" if rng.random() < TOWN_SHARE else "trade"
         diseases, carriers = world.diseases, list(world.carrier_town)
-        about = rng.choices(diseases, world.weights())[0] if kind == "town" else rng.choice(carriers)
+        about = rng.choices(diseases, world.weights)[0] if kind == "town" else rng.choice(carriers)
         answer = _answer(world, kind, about)
         others = [x for x in _all(world, kind) if x != answer]
         options = [answer, *rng.sample(others, 3)]

@@ -73,7 +73,7 @@ class MiniStrategyQA:
         kind: Kind = rng.choice(tuple(STRATEGIES))
         answer = rng.choice(OPTIONS)
         while True:
-            disease = rng.choices(world.diseases, world.weights())[0]
+            disease = rng.choices(world.diseases, world.weights)[0]
             if _answer(kind, _chain(world, kind, disease)) == answer:
                 break
         trade = rng.choice(sorted(set(world.town_trade.values())))

@@ -41,8 +41,10 @@ NARROW_SYLLABLES: tuple[str, ...] = _make_syllables(_NARROW, 20230515)
 MORE_SYLLABLES: tuple[str, ...] = _make_syllables(200, 20230516, (*NARROW_SYLLABLES, "sol"))
 SYLLABLES: tuple[str, ...] = NARROW_SYLLABLES + MORE_SYLLABLES
 """First tokens, shared by every kind of name."""
+_KNOWN = frozenset(SYLLABLES)
 
 
+@cache
 def endings(kind: Kind) -> tuple[str, ...]:
     """The 24 second tokens of a kind of name."""
     return tuple(onset + ending for ending in _ENDINGS[kind] for onset in _ONSETS)
@@ -59,7 +61,7 @@ def class_of(name: str) -> str:
 
 def is_name(word: str) -> bool:
     """Whether a word is built like a name, of this or of any other world."""
-    return word[:3] in SYLLABLES and any(word[3:] in endings(kind) for kind in KINDS)
+    return word[:3] in _KNOWN and any(word[3:] in endings(kind) for kind in KINDS)
 
 
 @cache

@@ -22,6 +22,7 @@ from transformers.trainer_callback import ProgressCallback
 from .dense_retriever import DenseRetriever
 from .errors import KardError
 from .models import is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
+from .padding import pad_rows
 from .presets import Settings
 from .prompts import Pair, build_prompt, query_of
 from .records import Question
@@ -32,7 +33,6 @@ from .student import (
     encode_seq2seq,
     epoch_orders,
     last_whole_checkpoint,
-    pad_rows,
     training_arguments,
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .dataset import DataSet
 from .errors import KardError
-from .mini import make_mini
+from .mini import shared_mini
 from .own_data import read_own
 from .presets import MINI_SETS, MODELS_DIR, SPLIT_SIZES, Settings
 from .published_counts import STRATEGYQA_REPORTED, checked_note
@@ -73,15 +73,17 @@ def _as_many_as_the_paper(data: DataSet) -> DataSet:
 
 
 def _mini(settings: Settings) -> DataSet:
-    mini = make_mini(settings.dataset, settings.world, settings.inventory, SPLIT_SIZES[settings.size])
+    """The generated set, with lists of its own."""
+    sizes = tuple(SPLIT_SIZES[settings.size].items())
+    mini = shared_mini(settings.dataset, settings.world, settings.inventory, sizes)
     return DataSet(
         name=mini.task.name,
         paper_name=mini.task.paper_name,
-        train=mini.splits["train"],
-        dev=mini.splits["dev"],
-        test=mini.splits["test"],
+        train=[*mini.splits["train"]],
+        dev=[*mini.splits["dev"]],
+        test=[*mini.splits["test"]],
         test_split="test",
-        passages=mini.passages,
+        passages=[*mini.passages],
         mini=mini,
         notes=[mini.task.note],
     )

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 
 from .candidates import Candidates
 from .errors import KardError
-from .mini import make_mini
+from .mini import shared_mini
 from .presets import MINI_SETS, REPOSITORY, SPLIT_SIZES, Settings
 from .records import Prediction, Record, parse_record
 from .scoring import hits_at
@@ -107,7 +107,7 @@ def data_hash(settings: Settings) -> str:
 
 @lru_cache(maxsize=16)
 def _data_hash(dataset: str, world: int, inventory: Any, sizes: tuple[tuple[str, int], ...]) -> str:
-    mini = make_mini(dataset, world, inventory, dict(sizes))
+    mini = shared_mini(dataset, world, inventory, sizes)
     splits = {name: [q.model_dump(exclude={"meta"}) for q in split] for name, split in mini.splits.items()}
     return fingerprint(splits, [[passage.id, passage.text] for passage in mini.passages])
 
@@ -170,6 +170,17 @@ def read_set(file: Path) -> tuple[Header, list[Any]]:
         KardError: names the file: it cannot be read, or its rows do not come to what its header says.
     """
     try:
+        stat = file.stat()
+    except OSError as error:
+        raise KardError(f"{file}: cannot be read ({error}); {_REMEDY}") from None
+    header, rows = _read_set(file, stat.st_size, stat.st_mtime_ns)
+    return header, [*rows]
+
+
+# What two tables show is read twice and more; size and time of change are part of the key alone.
+@lru_cache(maxsize=128)
+def _read_set(file: Path, size: int, changed: int) -> tuple[Header, tuple[Any, ...]]:
+    try:
         lines = [json.loads(line) for line in lzma.decompress(file.read_bytes()).decode().split("\n")[:-1]]
         if not lines or not all(isinstance(line, dict) for line in lines):
             raise ValueError("a JSON object was expected in each line")
@@ -183,7 +194,7 @@ def read_set(file: Path) -> tuple[Header, list[Any]]:
     rows = [parse_record(header.same | row, kind, f"{file}:{n}") for n, row in enumerate(lines[1:], 2)]
     if counts(rows) != header.counts:
         raise KardError(f"{file}: its rows do not come to what its header says; {_REMEDY}")
-    return header, rows
+    return header, tuple(rows)
 
 
 _REMEDY = "git checkout data/records brings it back, without the file its outputs are made anew"

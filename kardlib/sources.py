@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from .store import fingerprint
@@ -29,7 +29,12 @@ def all_code() -> str:
 
 def code(modules: Iterable[str]) -> str:
     """Hash of some modules and of all that they import from the kit."""
-    return fingerprint({name: SOURCES[name] for name in sorted(imported(modules))})
+    return _hash(tuple((name, SOURCES[name]) for name in sorted(imported(modules))))
+
+
+@lru_cache(maxsize=64)
+def _hash(sources: tuple[tuple[str, str], ...]) -> str:
+    return fingerprint(dict(sources))
 
 
 def imported(modules: Iterable[str]) -> set[str]:
@@ -40,5 +45,10 @@ def imported(modules: Iterable[str]) -> set[str]:
         name = waiting.pop()
         if name not in found and name not in _NO_NUMBERS:
             found.add(name)
-            waiting += [other for other in re.findall(r"^\s*from \.(\w+) import", SOURCES[name], re.M)]
+            waiting += _imports(SOURCES[name])
     return found
+
+
+@cache
+def _imports(source: str) -> list[str]:
+    return re.findall(r"^\s*from \.(\w+) import", source, re.M)

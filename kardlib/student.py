@@ -17,6 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from .chat_template import causal_prompt, lead
 from .models import device, is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
+from .padding import pad_rows
 from .presets import Settings
 from .prompts import Pair
 
@@ -179,8 +180,3 @@ def collator(tokenizer: Any, seq2seq: bool) -> Callable[[list[dict[str, Any]]], 
         return {"input_ids": inputs, "attention_mask": mask, "labels": labels}
 
     return collate
-
-
-def pad_rows(rows: Sequence[list[int]], value: int, left: bool) -> torch.Tensor:
-    width = max(len(row) for row in rows)
-    return torch.tensor([([value] * (width - len(r)) + r) if left else (r + [value] * (width - len(r))) for r in rows])

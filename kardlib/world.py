@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from .names import Inventory, Kind, inventory
@@ -71,6 +72,7 @@ class World:
             for finding in findings:
                 self._by_finding.setdefault(finding, []).append(disease)
 
+    @cached_property
     def weights(self) -> list[float]:
         """Zipf weights of the diseases, by rank."""
         return [1.0 / (rank + 1) ** self.size.zipf for rank in range(len(self.findings))]

@@ -13,6 +13,7 @@ import torch
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 from tiny import Killed, kill_training_at, same_weights, watch_training
 
+from kardlib.annealing import CROSSING, annealing
 from kardlib.as_released import (
     DEPARTURES,
     RD,
@@ -44,7 +45,7 @@ from kardlib.predict import predict
 from kardlib.presets import Settings, resolve
 from kardlib.prompts import build_prompt, query_of
 from kardlib.records import Passage, Prediction, Question, Rationale
-from kardlib.released_reranker import CROSSING, annealing, best_only
+from kardlib.released_reranker import best_only
 from kardlib.reranker import load_cross_encoder, load_late_interaction
 from kardlib.reranker_losses import CrossEncoderLoss, eq3_loss, loss_of
 from kardlib.reranker_training import train_reranker, training_rows

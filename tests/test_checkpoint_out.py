@@ -123,7 +123,7 @@ def forbid_data(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*given: Any, **named: Any) -> Any:
         raise AssertionError("the data set was asked for")
 
-    for module, name in ((readers, "read_dataset"), (readers, "make_mini"), (experiment_data, "data_of")):
+    for module, name in ((readers, "read_dataset"), (readers, "shared_mini"), (experiment_data, "data_of")):
         monkeypatch.setattr(module, name, gone)
     monkeypatch.setenv("KARD_RUNS", "/nowhere")
 

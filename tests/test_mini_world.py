@@ -149,7 +149,7 @@ def test_a_world_takes_its_names_from_its_inventory() -> None:
 
 
 def test_frequencies_fall_with_rank() -> None:
-    weights = make_world(1, "development", SMALL_WORLD).weights()
+    weights = make_world(1, "development", SMALL_WORLD).weights
     assert weights == sorted(weights, reverse=True) and weights[0] > weights[-1]
 
 

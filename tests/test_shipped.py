@@ -19,6 +19,7 @@ from kardlib.experiment import Experiment
 from kardlib.jobs import Job, Work, run_work
 from kardlib.keys import _CODE, Keys
 from kardlib.methods import METHODS, OTHER_METHODS, TRAININGS
+from kardlib.mini import MiniSet, make_mini
 from kardlib.plan import planned, study_steps
 from kardlib.presets import SPLIT_SIZES, Settings, resolve
 from kardlib.records import Prediction
@@ -214,14 +215,13 @@ def test_another_model_data_set_or_setting_does_not_load(
         assert shipped_of(with_settings(cell, **{role: str(other)})) is None
     for change in (dict(world=2), dict(student_lr=1e-5), dict(tau1=3.0), dict(share=0.5), dict(size="full")):
         assert shipped_of(with_settings(cell, **change)) is None, change
-    real = shipped.make_mini
 
-    def reworded(*given: Any) -> Any:
-        mini = real(*given)
+    def reworded(name: str, seed: int, which: Any, sizes: tuple[tuple[str, int], ...]) -> MiniSet:
+        mini = make_mini(name, seed, which, dict(sizes))
         mini.passages[0] = mini.passages[0].model_copy(update={"text": "Other words."})
         return mini
 
-    monkeypatch.setattr(shipped, "make_mini", reworded)
+    monkeypatch.setattr(shipped, "shared_mini", reworded)
     shipped._data_hash.cache_clear()
     assert shipped_of(cell) is None, "the generator makes another data set"
     shipped._data_hash.cache_clear()

@@ -1,0 +1,13 @@
+"""Rows of token ids of different lengths as one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def pad_rows(rows: Sequence[list[int]], value: int, left: bool) -> torch.Tensor:
+    """Shape ``(rows, longest)``: each row made as long as the longest with a value, in front (``left``) or behind."""
+    width = max(len(row) for row in rows)
+    return torch.tensor([([value] * (width - len(r)) + r) if left else (r + [value] * (width - len(r))) for r in rows])
