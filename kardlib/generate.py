@@ -8,19 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from transformers.modeling_outputs import BaseModelOutput
 
 from .chat_template import causal_prompt, lead
 from .decoding import SAMPLING, VOTES, end_tokens, tokens_alone
 from .halves import in_halves
 from .models import is_encoder_decoder, load_student, load_tokenizer
-from .padding import pad_rows
+from .option_scores import Continuations, causal_scores, seq2seq_scores
+from .padding import mask_of, pad_rows
+from .readings import Readings
 from .sampler import drawn, draws_itself
-
-LOGITS = 2**28
-"""Values of a causal model's output layer that are in memory at a time when options are scored, 1 GiB of them."""
-Continuations = tuple[list[int], list[list[int]]]
-"""Token ids of what has been written, and of each option behind it."""
 
 
 class Generator:
@@ -37,6 +34,7 @@ class Generator:
         self.tokenizer = load_tokenizer(folder)
         self._seq2seq = is_encoder_decoder(folder)
         self._source_tokens, self._target_tokens, self._batch = source_tokens, target_tokens, batch
+        self._readings = Readings()
 
     def _loaded(self, folder: str) -> Any:
         model = load_student(folder).eval()
@@ -54,6 +52,7 @@ class Generator:
         Args:
             forced: for each prompt, text that the answer must start with; it is part of what is returned.
         """
+        self._readings.forget()
         return [texts[0] for texts in self._write(prompts, forced, 1, seed=None)]
 
     def sample(self, prompts: Sequence[str], seed: int, count: int = VOTES) -> list[list[str]]:
@@ -84,64 +83,22 @@ class Generator:
             values = in_halves(lambda part: score([rows[i] for i in part], [groups[i] for i in part]), index)
             for i, own in zip(index, values, strict=True):
                 result[i] = own
+        self._readings.forget()
         return result
 
-    @torch.inference_mode()
     def _seq2seq_scores(self, sources: list[list[int]], groups: list[Continuations]) -> list[list[float]]:
-        """Mean log-likelihood of each option. Source and beginning, of equal length in a batch, are read once."""
-        device, pad, most = self._model.device, self.tokenizer.pad_token_id, max(len(rows) for _, rows in groups)
-        mask = pad_rows([[1] * len(row) for row in sources], 0, left=False).to(device)
-        start = self._model.generation_config.decoder_start_token_id
-        read = self._model(
-            input_ids=pad_rows(sources, pad, left=False).to(device),
-            attention_mask=mask,
-            decoder_input_ids=torch.tensor([[start, *begin] for begin, _ in groups], device=device),
-            use_cache=True,
-        )
-        # every question gets as many rows as the one with most options; what is too many is cut off again below
-        flat = [row for _, rows in groups for row in [*rows, *[rows[0]] * (most - len(rows))]]
-        labels = pad_rows(flat, -100, left=False).to(device)
-        logits = read.logits[:, -1:].repeat_interleave(most, 0)
-        if labels.shape[1] > 1:
-            read.past_key_values.batch_repeat_interleave(most)
-            rest = self._model(
-                encoder_outputs=(read.encoder_last_hidden_state.repeat_interleave(most, 0),),
-                attention_mask=mask.repeat_interleave(most, 0),
-                decoder_input_ids=labels[:, :-1].masked_fill(labels[:, :-1] < 0, pad),
-                past_key_values=read.past_key_values,
-            )
-            logits = torch.cat([logits, rest.logits], 1)
-        scores = iter(_mean_log_likelihoods(logits, labels))
-        values = [[next(scores) for _ in range(most)] for _ in groups]
-        return [own[: len(rows)] for own, (_, rows) in zip(values, groups, strict=True)]
+        return seq2seq_scores(self._model, self.tokenizer.pad_token_id, sources, groups, self._readings.of(sources))
 
-    @torch.inference_mode()
     def _causal_scores(self, sources: list[list[int]], groups: list[Continuations]) -> list[list[float]]:
-        """The same; source, beginning and option are one sequence."""
-        device, pad = self._model.device, self.tokenizer.pad_token_id
-        heads = [[*source, *begin] for source, (begin, _) in zip(sources, groups, strict=True)]
-        flat = [[*head, *row] for head, (_, rows) in zip(heads, groups, strict=True) for row in rows]
-        given = [len(head) for head, (_, rows) in zip(heads, groups, strict=True) for _ in rows]
-        width = max(map(len, flat))
-        part = max(1, LOGITS // (width * self._model.config.get_text_config().vocab_size))
-        scores: list[float] = []
-        for cut in range(0, len(flat), part):
-            ids = pad_rows(flat[cut : cut + part], pad, left=False).to(device)
-            mask = pad_rows([[1] * len(row) for row in flat[cut : cut + part]], 0, left=False).to(device)
-            logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-            begun = torch.tensor(given[cut : cut + part], device=device)[:, None]
-            told = torch.arange(ids.shape[1], device=device)[None, :] < begun
-            scores += _mean_log_likelihoods(logits, ids.masked_fill((mask == 0) | told, -100)[:, 1:])
-        left = iter(scores)
-        return [[next(left) for _ in rows] for _, rows in groups]
+        return causal_scores(self._model, self.tokenizer.pad_token_id, sources, groups)
 
     def _write(
         self, prompts: Sequence[str], forced: Sequence[str] | None, count: int, seed: int | None
     ) -> list[list[str]]:
         rows = [self._encode(prompt) for prompt in prompts]
         # as in training: a causal student's targets start with a space, so that its first word is a word's own token
-        gap = "" if self._seq2seq else lead(self.tokenizer)
-        starts = [self.tokenizer(gap + t, add_special_tokens=False).input_ids for t in forced] if forced else None
+        first, gap = (opening(self.tokenizer), "") if self._seq2seq else ([], lead(self.tokenizer))
+        starts = [first + self.tokenizer(gap + t, add_special_tokens=False).input_ids for t in forced or ()] or None
         result: list[list[str]] = [[] for _ in prompts]
         if seed is not None:
             self._start_from(seed)
@@ -179,7 +136,7 @@ class Generator:
         if starts and not self._seq2seq:
             rows = [row + start for row, start in zip(rows, starts, strict=True)]
         inputs = pad_rows(rows, pad, left=not self._seq2seq).to(self._model.device)
-        mask = pad_rows([[1] * len(row) for row in rows], 0, left=not self._seq2seq).to(self._model.device)
+        mask = mask_of(rows, left=not self._seq2seq).to(self._model.device)
         options: dict[str, Any] = {
             "max_new_tokens": self._target_tokens,
             "pad_token_id": pad,
@@ -192,37 +149,38 @@ class Generator:
             written = drawn(self._model, inputs, mask, count, **options)
         else:
             options |= {"num_return_sequences": count, **(SAMPLING if count > 1 else {"do_sample": False})}
-            written = self._model.generate(input_ids=inputs, attention_mask=mask, **options)
+            written = self._model.generate(**self._read(rows, inputs, mask), attention_mask=mask, **options)
         if not self._seq2seq:
             written = written[:, inputs.shape[1] - (len(starts[0]) if starts else 0) :]
         return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
 
+    def _read(self, rows: list[list[int]], inputs: Tensor, mask: Tensor) -> dict[str, Any]:
+        """What ``generate`` starts from: the prompts, or what an encoder has made of them, which is kept."""
+        if not self._seq2seq:
+            return {"input_ids": inputs}
+        states = self._model.get_encoder()(input_ids=inputs, attention_mask=mask).last_hidden_state
+        self._readings.keep(rows, states)
+        return {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
+
 
 def continuations(tokenizer: Any, begin: str, options: Sequence[str], seq2seq: bool) -> Continuations:
     """Token ids of ``begin``, as far as all options share them, and of what follows them in each option."""
-    gap = "" if seq2seq else lead(tokenizer)
-    head = tokenizer(gap + begin, add_special_tokens=False).input_ids if begin else []
+    first, gap = (opening(tokenizer), "") if seq2seq else ([], lead(tokenizer))
+    head = first + (tokenizer(gap + begin, add_special_tokens=False).input_ids if begin else [])
     rows = []
     for option in options:
         text = f"{begin} {option}" if begin else option
-        rows.append(tokenizer(gap + text, add_special_tokens=False).input_ids)
+        rows.append(first + tokenizer(gap + text, add_special_tokens=False).input_ids)
     shared = len(head)
     while shared and any(row[:shared] != head[:shared] for row in rows):
         shared -= 1  # a tokenizer may merge across the seam
     return head[:shared], [row[shared:] for row in rows]
 
 
-def _mean_log_likelihoods(logits: Tensor, labels: Tensor) -> list[float]:
-    """Of each row's labels that are not -100, in nats per token.
-
-    Args:
-        logits: shape ``(rows, tokens, vocabulary)``.
-        labels: shape ``(rows, tokens)``.
-    """
-    each = torch.zeros(labels.shape, device=labels.device)
-    counted = labels >= 0
-    each[counted] = -cross_entropy(logits[counted].float(), labels[counted], reduction="none")
-    return (each.sum(-1) / counted.sum(-1).clamp(min=1)).tolist()
+def opening(tokenizer: Any) -> list[int]:
+    """Ids that a tokenizer puts before a target in training: BART's start token; of T5 none."""
+    whole, bare = (tokenizer(text_target="x", add_special_tokens=special).input_ids for special in (True, False))
+    return next((whole[:i] for i in range(len(whole)) if whole[i : i + len(bare)] == bare), [])
 
 
 def majority(votes: Sequence[int | None]) -> int | None:

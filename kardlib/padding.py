@@ -11,3 +11,8 @@ def pad_rows(rows: Sequence[list[int]], value: int, left: bool) -> torch.Tensor:
     """Shape ``(rows, longest)``: each row made as long as the longest with a value, in front (``left``) or behind."""
     width = max(len(row) for row in rows)
     return torch.tensor([([value] * (width - len(r)) + r) if left else (r + [value] * (width - len(r))) for r in rows])
+
+
+def mask_of(rows: Sequence[list[int]], left: bool = False) -> torch.Tensor:
+    """1 for each token of the rows, 0 for padding."""
+    return pad_rows([[1] * len(row) for row in rows], 0, left)

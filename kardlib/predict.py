@@ -9,7 +9,7 @@ from .errors import KardError
 from .few_shot import FewShotPrompt, few_shot_prompt, own_answer, worked_examples
 from .generate import Generator, majority
 from .methods import Method, training_name
-from .prompts import ANSWER_MARK, parse_answer, split_generation
+from .prompts import ANSWER_MARK, marked, parse_answer, split_generation
 from .records import Prediction, Question
 
 if TYPE_CHECKING:
@@ -116,10 +116,7 @@ def _write(
 
 def begin_of(text: str, row: Method) -> str:
     """What stands before the answer: the rationale and the mark, or nothing where the answer alone is asked for."""
-    if row.cue == "answer":
-        return ""
-    rationale, answer = split_generation(text)
-    return f"{rationale or answer} {ANSWER_MARK}"
+    return "" if row.cue == "answer" else marked(text)
 
 
 def _forced(experiment: Experiment, questions: list[Question]) -> list[str]:

@@ -154,6 +154,12 @@ def split_generation(text: str) -> tuple[str, str]:
     return text[: marks[-1].start()].strip(), text[marks[-1].end() :].strip()
 
 
+def marked(text: str) -> str:
+    """A generated text up to its last answer mark, which is put behind a text that has none."""
+    rationale, answer = split_generation(text)
+    return f"{rationale if ANSWER_MARK.lower() in text.lower() else answer} {ANSWER_MARK}".strip()
+
+
 def parse_answer(text: str, options: Sequence[str]) -> int | None:
     """The option that a generated text names: by letter (``(B)``, ``B.``, ``answer is b``) or by its own text.
 

@@ -22,7 +22,7 @@ from transformers.trainer_callback import ProgressCallback
 from .dense_retriever import DenseRetriever
 from .errors import KardError
 from .models import is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
-from .padding import pad_rows
+from .padding import mask_of, pad_rows
 from .presets import Settings
 from .prompts import Pair, build_prompt, query_of
 from .records import Question
@@ -133,9 +133,7 @@ def _causal_logits(
 
 
 def _padded(rows: Sequence[list[int]], pad: int, where: torch.device) -> tuple[Tensor, Tensor]:
-    return pad_rows(rows, pad, left=False).to(where), pad_rows([[1] * len(row) for row in rows], 0, left=False).to(
-        where
-    )
+    return pad_rows(rows, pad, left=False).to(where), mask_of(rows).to(where)
 
 
 class Encoder:

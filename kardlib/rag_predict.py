@@ -13,7 +13,7 @@ from .dense_retriever import DenseRetriever
 from .errors import KardError
 from .generate import Generator, continuations
 from .methods import Method
-from .prompts import ANSWER_MARK, parse_answer, query_of, split_generation
+from .prompts import marked, parse_answer, query_of, split_generation
 from .rag import Encoder, Form, RagHyperparameters, rag_loss, token_logprobs
 from .records import Prediction, Question
 from .student import Hyperparameters
@@ -94,7 +94,7 @@ class RagReader:
             scores = torch.tensor(candidates.scores)
             values = self.hypothesis_values(scores, group, hypotheses)
             best = hypotheses[values.index(max(values))]
-            options = self.option_values(scores, group, _begin(best), question.options)
+            options = self.option_values(scores, group, marked(best), question.options)
             answers.append(RagAnswer(candidates, tuple(hypotheses), tuple(values), best, options.index(max(options))))
         return answers
 
@@ -139,11 +139,6 @@ class RagReader:
         pad = self._encoder.tokenizer.pad_token_id
         logprobs, mask = token_logprobs(self._writer._model, sources, [targets] * len(sources), pad)
         return logprobs.transpose(0, 1), mask[0]
-
-
-def _begin(text: str) -> str:
-    rationale, answer = split_generation(text)
-    return f"{rationale or answer} {ANSWER_MARK}"
 
 
 def rag_predictions(experiment: Experiment, row: Method, seed: int, decoding: str, split: Split) -> list[Prediction]:

@@ -17,7 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from .chat_template import causal_prompt, lead
 from .models import device, is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
-from .padding import pad_rows
+from .padding import mask_of, pad_rows
 from .presets import Settings
 from .prompts import Pair
 
@@ -176,7 +176,7 @@ def collator(tokenizer: Any, seq2seq: bool) -> Callable[[list[dict[str, Any]]], 
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         inputs = pad_rows([row["input_ids"] for row in rows], tokenizer.pad_token_id, left=not seq2seq)
         labels = pad_rows([row["labels"] for row in rows], -100, left=not seq2seq)
-        mask = pad_rows([[1] * len(row["input_ids"]) for row in rows], 0, left=not seq2seq)
+        mask = mask_of([row["input_ids"] for row in rows], left=not seq2seq)
         return {"input_ids": inputs, "attention_mask": mask, "labels": labels}
 
     return collate

@@ -123,6 +123,25 @@ def test_padding_counts_nothing(base: str, pairs: list[Pair]) -> None:
     assert alone[0] == pytest.approx(float(usual) * int((labels != -100).sum()), rel=1e-4)
 
 
+@torch.no_grad()
+def test_options_are_scored_as_targets_are_learned(base: str, pairs: list[Pair]) -> None:
+    """The mean likelihood of an option's tokens, where training has them: behind whatever opens a target."""
+    tokenizer, model = load_tokenizer(base), load_student(base).eval()
+    encode = encode_seq2seq if is_encoder_decoder(base) else encode_causal
+    options = ["kilalgy", "a much longer option"]
+    found = Generator(base, HYPER.source_tokens, 8).option_scores([p.source for p in pairs], [""] * 8, [options] * 8)
+    for pair, scores in zip(pairs, found, strict=True):
+        for option, score in zip(options, scores, strict=True):
+            row = encode(tokenizer, Pair(pair.source, option), HYPER)
+            labels = torch.tensor([row["labels"]])
+            logits = model(input_ids=torch.tensor([row["input_ids"]]), labels=labels).logits
+            if not is_encoder_decoder(base):
+                logits, labels = logits[:, :-1], labels[:, 1:]
+            each = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[:, :, None])[0, :, 0]
+            kept = (labels[0] != -100) & (labels[0] != tokenizer.eos_token_id)
+            assert score == pytest.approx(float(each[kept].mean()), abs=1e-3)
+
+
 def test_a_source_that_is_too_long_loses_passages_and_nothing_else(base: str, mini: MiniSet) -> None:
     """Whatever cuts the text into tokens: the prompt that was made to fit is not cut again."""
     tokenizer, count = load_tokenizer(base), token_counter(base)
