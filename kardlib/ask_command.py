@@ -20,14 +20,20 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "ask a trained student: passages, rationale and answer; nothing leaves this machine"
     parser = commands.add_parser("ask", help=text, description=text, allow_abbrev=False)
     parser.set_defaults(command=_ask)
-    parser.add_argument("folder", type=Path, help="what kard export has made")
+    parser.add_argument("folder", type=lambda text: Path(text).expanduser(), help="what kard export has made")
     parser.add_argument("question", help="without its options")
     parser.add_argument("--option", dest="options", action="append", default=[], metavar="TEXT",
                         help="an answer to choose from; two to ten of them. Without any the answer is free text, or "
                         "yes or no where that is the task")  # fmt: skip
     parser.add_argument("--passages", type=int, default=0, metavar="N",
                         help="passages that the student reads; as many as in training by default")  # fmt: skip
-    parser.add_argument("--index", default="", metavar="FOLDER", help="where the index is now, if it has been moved")
+    parser.add_argument(
+        "--index",
+        type=lambda text: text and str(Path(text).expanduser()),
+        default="",
+        metavar="FOLDER",
+        help="where the index is now, if it has been moved",
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 

@@ -121,6 +121,8 @@ def _fill(folder: Path, experiment: Experiment, row: Method, seed: int, manifest
     parts = {STUDENT: student_card} | ({RERANKER: reranker_card} if row.test_query == "reranker" else {})
     for (part, card), job in zip(parts.items(), needed(row, seed), strict=True):
         _copy_model(experiment.folder(job.step, **job.arguments) / "model", folder / part)
+        if part == STUDENT:
+            _decode_as_measured(folder / part)
         (folder / part / CARD).write_text(card(origin), encoding="utf-8")
         only_data(folder / part)
     if row.test_query != "none":
@@ -136,6 +138,19 @@ def _copy_model(source: Path, folder: Path) -> None:
     The trainer's own card stays behind: it quotes training examples.
     """
     shutil.copytree(source, folder, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns(CARD, "*.bin"))
+
+
+def _decode_as_measured(student: Path) -> None:
+    """A base's own defaults (a penalty, beams) would write other texts in plain transformers than were measured."""
+    from transformers import GenerationConfig
+
+    from .decoding import end_tokens, tokens_alone
+    from .models import load_tokenizer
+
+    config = GenerationConfig.from_pretrained(student)
+    kept = tokens_alone(config)
+    kept.eos_token_id = end_tokens(config, load_tokenizer(str(student)))
+    kept.save_pretrained(student)
 
 
 def _keep_passages(folder: Path, experiment: Experiment, manifest: CheckpointManifest) -> None:

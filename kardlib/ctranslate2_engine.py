@@ -122,9 +122,11 @@ class CTranslate2Generator(Generator):
     def _tokens(self, ids: list[int]) -> list[str]:
         return self.tokenizer.convert_ids_to_tokens(ids)
 
-    def _batch_write(self, rows: list[list[int]], starts: list[list[int]] | None, count: int) -> list[str]:
+    def _batch_write(
+        self, rows: list[list[int]], starts: list[list[int]] | None, count: int, sampled: bool
+    ) -> list[str]:
         if self._translator is None:
-            return super()._batch_write(rows, starts, count)
+            return super()._batch_write(rows, starts, count, sampled)
         sampling = {"sampling_topk": TOP_K, "sampling_topp": TOP_P, "sampling_temperature": TEMPERATURE}
         found = self._translator.translate_batch(
             [self._tokens(row) for row in rows],
@@ -133,7 +135,10 @@ class CTranslate2Generator(Generator):
             num_hypotheses=count,
             max_input_length=0,
             max_decoding_length=self._target_tokens + (len(starts[0]) if starts else 0),
-            **(sampling if count > 1 else {}),
+            **(sampling if sampled else {}),
         )
-        ids = [self.tokenizer.convert_tokens_to_ids(tokens) for result in found for tokens in result.hypotheses]
+        ids = []
+        for result in found:  # they come sorted by likelihood, which "the first" of a vote must not depend on
+            order = torch.randperm(len(result.hypotheses)).tolist() if sampled else range(1)
+            ids += [self.tokenizer.convert_tokens_to_ids(result.hypotheses[i]) for i in order]
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]

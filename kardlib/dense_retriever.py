@@ -29,7 +29,7 @@ from .models import _guard, device, train_in_bf16
 from .prompts import query_of
 from .records import Passage, Question
 from .store import fingerprint
-from .student import SaveByTime, last_whole_checkpoint
+from .student import SaveByTime, last_whole_checkpoint, on_one_gpu
 
 TOKENS = 256
 QUERY, PASSAGES, VECTORS = "query", "passages", "vectors.safetensors"
@@ -233,10 +233,11 @@ def warm_up(
 
 
 def _arguments(lr: float, batch: int, seed: int, work: Path, bf16: bool) -> Any:
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(work), learning_rate=lr, lr_scheduler_type="linear", warmup_steps=0.05, num_train_epochs=1,
         per_device_train_batch_size=batch, batch_sampler="no_duplicates",
         router_mapping={"query": "query", "passage": "document"}, save_strategy="no", save_total_limit=1,
         logging_steps=10, seed=seed, data_seed=seed, report_to="none", use_cpu=device().type == "cpu", bf16=bf16,
         disable_tqdm=True, log_level="error", dataloader_pin_memory=False,
     )  # fmt: skip
+    return on_one_gpu(arguments)

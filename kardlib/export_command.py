@@ -26,7 +26,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("what", nargs="?", metavar="RUN_OR_DATASET",
                         help="a data set, or a finished run (folder, id or notebook), whose parameters are taken; the "
                         "preset's data set by default")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to be made")
+    parser.add_argument(
+        "--out", type=lambda text: Path(text).expanduser(), required=True, metavar="FOLDER", help="folder to be made"
+    )
     parser.add_argument("--method", default="KARD (Reranker)", help="row of the main table; default KARD (Reranker)")
     parser.add_argument("--seed", type=int, metavar="N", help="of student and reranker; the first by default")
     parser.add_argument("--copy-index", action="store_true", help="take the index along that -p index= names")

@@ -105,7 +105,7 @@ class Generator:
         for index in self._batches(rows, starts):
             texts = in_halves(
                 lambda part: self._batch_write(
-                    [rows[i] for i in part], [starts[i] for i in part] if starts else None, count
+                    [rows[i] for i in part], [starts[i] for i in part] if starts else None, count, seed is not None
                 ),
                 index,
             )
@@ -131,7 +131,9 @@ class Generator:
             yield from (group[cut : cut + self._batch] for cut in range(0, len(group), self._batch))
 
     @torch.inference_mode()
-    def _batch_write(self, rows: list[list[int]], starts: list[list[int]] | None, count: int) -> list[str]:
+    def _batch_write(
+        self, rows: list[list[int]], starts: list[list[int]] | None, count: int, sampled: bool
+    ) -> list[str]:
         pad = self.tokenizer.pad_token_id
         if starts and not self._seq2seq:
             rows = [row + start for row, start in zip(rows, starts, strict=True)]
@@ -145,10 +147,10 @@ class Generator:
         if starts and self._seq2seq:
             begin = self._model.generation_config.decoder_start_token_id
             options["decoder_input_ids"] = torch.tensor([[begin, *s] for s in starts], device=self._model.device)
-        if count > 1 and draws_itself(self._model):
+        if sampled and draws_itself(self._model):
             written = drawn(self._model, inputs, mask, count, **options)
         else:
-            options |= {"num_return_sequences": count, **(SAMPLING if count > 1 else {"do_sample": False})}
+            options |= {"num_return_sequences": count, **(SAMPLING if sampled else {"do_sample": False})}
             written = self._model.generate(**self._read(rows, inputs, mask), attention_mask=mask, **options)
         if not self._seq2seq:
             written = written[:, inputs.shape[1] - (len(starts[0]) if starts else 0) :]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .errors import KardError
+from .out_of_memory import out_of_memory
 
 
 def in_halves(
@@ -26,7 +27,7 @@ def in_halves(
     try:
         return work(batch)
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         if len(batch) == 1:
             raise KardError("out of memory with one prompt at a time; a smaller student or fewer tokens") from None
@@ -36,9 +37,3 @@ def in_halves(
     half = (len(batch) + 1) // 2
     tell(f"out of memory with {len(batch)} prompts at a time; on with {half}")
     return [*in_halves(work, batch[:half], tell), *in_halves(work, batch[half:], tell)]
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """On a GPU, or on a CPU, where torch says it in words alone."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

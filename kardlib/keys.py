@@ -184,6 +184,8 @@ class Keys:
         if self.settings.dapt != "none":
             extra["adapted"] = fingerprint(self.key("adapted", seed=seed))
         extra |= self._departures("student_lora", "student_keep")
+        if "student_keep" in extra and TRAININGS[training].target == "rationale":
+            extra["dev"] = fingerprint(self.key("rationales", show_gold=False))
         if self.coded and self._departures("student_part", "student_checkpointing", "student_lora", "student_keep"):
             extra["fit"] = code(("student_fit",))
         return self._key("student", (*_STUDENT, *reads), **extra)

@@ -91,7 +91,7 @@ def train_in_bf16(model: torch.nn.Module) -> bool:
     if sum(weight.numel() for weight in model.parameters()) < SMALL:
         return False
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     ask = getattr(torch.cpu, "get_capabilities", dict)  # older torch cannot tell
     return bool(ask().get("amx_bf16"))
 

@@ -125,7 +125,9 @@ def load_late_interaction(folder: str) -> MultiVectorEncoder:
     with _one_line(folder):
         if (Path(path) / "modules.json").exists() and "MultiVectorMask" in (Path(path) / "modules.json").read_text():
             refuse_code(Path(path), modules=True)
-            return MultiVectorEncoder(path, device=str(device()))
+            # a folder's own options could ask for a pickle
+            own = {"use_safetensors": True, "weights_only": True}
+            return MultiVectorEncoder(path, device=str(device()), model_kwargs=own)
         options = {"use_safetensors": True, "dtype": torch.float32, **NO_CODE}
         body = Transformer(
             path, max_seq_length=TOKENS, model_kwargs=options, config_kwargs={**NO_CODE}, processor_kwargs={**NO_CODE}

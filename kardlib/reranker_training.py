@@ -28,7 +28,7 @@ from .reranker_curves import HeldOut, HeldOutCurve, held_out_curve, question_of
 from .reranker_lora import Lora, add_lora, merge_lora
 from .reranker_losses import loss_of
 from .reranker_padding import sorted_loss_of
-from .student import SaveByTime, last_whole_checkpoint
+from .student import SaveByTime, last_whole_checkpoint, on_one_gpu
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _trainer(model: Any, rows: Sequence[Row], settings: Settings, seed: int, wor
     loss = sorted_loss_of(model, settings, chunk) if chunk else loss_of(model, settings)
     trainer = form.trainer(
         model=model,
-        args=form.arguments(output_dir=str(work), bf16=train_in_bf16(model), **_arguments(settings, seed)),
+        args=on_one_gpu(form.arguments(output_dir=str(work), bf16=train_in_bf16(model), **_arguments(settings, seed))),
         train_dataset=form.table(best_only(rows) if settings.reranker_loss == "best document" else rows, settings),
         loss=loss,
         callbacks=_callbacks(model, loss, settings, held),

@@ -37,14 +37,29 @@ def refuse_code(folder: Path, modules: bool = False) -> None:
     for part in (folder, *(_modules(folder) if modules else ())):
         for file in sorted(part.glob("*")) if part.is_dir() else ():
             stem = next((begin for begin in _PICKLES if file.name.startswith(begin)), None)
-            if stem and file.suffix in _PICKLED and not any(part.glob(f"{_PICKLES[stem]}*.safetensors")):
+            if stem and file.suffix in _PICKLED and not _has_safetensors(part, _PICKLES[stem]):
                 name = file.relative_to(folder).as_posix()
                 raise KardError(
                     f"model {folder}: its weights are pickled ({name}), which can run code; only safetensors are read"
                 )
+        for index in sorted(part.glob("*.safetensors.index.json")):
+            _refuse_other_shards(folder, index)
     named = _read(folder / "config.json").get("auto_map")
     if named and not _is_native(_read(folder / "config.json").get("model_type")):
         raise KardError(f"model {folder}: its config.json asks for code of its own (auto_map), and none is run")
+
+
+def _has_safetensors(part: Path, stem: str) -> bool:
+    return any((part / f"{stem}.safetensors{end}").is_file() for end in ("", ".index.json"))
+
+
+def _refuse_other_shards(folder: Path, index: Path) -> None:
+    """An index names the files that are read; one that is no safetensors would be read as a pickle."""
+    shards = _read(index).get("weight_map")
+    for name in shards.values() if isinstance(shards, dict) else ():
+        if not str(name).endswith(".safetensors") or "/" in str(name) or "\\" in str(name):
+            named = f"{index.relative_to(folder).as_posix()} names {str(name)[:80]}"
+            raise KardError(f"model {folder}: {named}, which can run code; only safetensors beside it are read")
 
 
 def only_data(folder: Path) -> None:

@@ -58,6 +58,9 @@ def keep_if_best(model: nn.Module, step: int, loss: float, folder: Path) -> None
         trained = {name: weight.detach().contiguous() for name, weight in _trained(model).items()}
         save_file(trained, folder / f"{step}.safetensors")
         write_json(folder / "best.json", [step, loss])
+        for old in folder.glob("*.safetensors"):
+            if old.stem != str(step):
+                old.unlink()
 
 
 def best_so_far(folder: Path) -> tuple[int, float]:

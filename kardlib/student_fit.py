@@ -17,6 +17,7 @@ from . import student
 from .errors import KardError
 from .lean_model import lean
 from .models import is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
+from .out_of_memory import out_of_memory
 from .presets import Settings
 from .processes import Together, from_first, rank, together
 from .prompts import Pair
@@ -24,7 +25,7 @@ from .reranker_lora import Lora
 from .student import Hyperparameters, collator, encode_causal, encode_seq2seq, epoch_orders, last_whole_checkpoint
 from .student_dev import FOLDER, DevLoss, take_best
 from .student_lora import with_lora
-from .student_parts import PartsTrainer, Rows, keep_less, out_of_memory
+from .student_parts import PartsTrainer, Rows, keep_less
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer
 
 from .errors import KardError
+from .out_of_memory import out_of_memory
 from .processes import agreed, rank, sum_gradients, world
 from .store import write_json
 
@@ -49,7 +50,6 @@ class PartsTrainer(Trainer):
         super().__init__(**options)
         # every process holds the whole model, and gradients are added by hand: no wrapper, no second copy of them
         self.accelerator.prepare_model = lambda model, **_: model.to(self.args.device)
-        self.args._n_gpu = min(self.args.n_gpu, 1)  # a second GPU is used by a second process, or not at all
         self.collate, self.bf16, self.told = collate, bf16, told
         self.part = _known_part(Path(self.args.output_dir), part)
 
@@ -161,12 +161,6 @@ def keep_less(model: PreTrainedModel) -> None:
 def keeps_less(model: PreTrainedModel) -> bool:
     """Whether gradient checkpointing is on."""
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out, on a GPU or on the CPU."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _as_rows(rows: Rows) -> dict[str, Rows]:

@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--before", action="store_true", help=argparse.SUPPRESS)
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(given)
+    from .processes import rank
+
     first = os.environ.get("RANK", "0") == "0"
     try:
         settings = settings_of(options.parameters)
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _train(settings, options.training, options.seed, given, first)
     except KardError as error:
-        if first:
+        if first or rank():  # before they know of each other, all have the same to say
             print(f"train_launched: {error}", file=sys.stderr)
         return 2
     return 0
@@ -95,6 +97,7 @@ def _train(settings: Settings, training: str, seed: int, given: list[str], first
     from .models import device
     from .student_fit import join, send
 
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # the kit asks the device; a launcher may say fp16
     if first:
         _make_before_alone(given)
     state = PartialState(cpu=device().type == "cpu", timeout=_LONG)  # every process comes here; the first comes last

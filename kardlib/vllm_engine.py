@@ -69,19 +69,21 @@ class ServedGenerator(Generator):
     def _start_from(self, seed: int) -> None:
         self._drawn = seed << 32
 
-    def _batch_write(self, rows: list[list[int]], starts: list[list[int]] | None, count: int) -> list[str]:
+    def _batch_write(
+        self, rows: list[list[int]], starts: list[list[int]] | None, count: int, sampled: bool
+    ) -> list[str]:
         begins = starts or [[] for _ in rows]
-        asked = [self._body([*row, *begin], count) for row, begin in zip(rows, begins, strict=True)]
+        asked = [self._body([*row, *begin], count, sampled) for row, begin in zip(rows, begins, strict=True)]
         with ThreadPoolExecutor(self._batch) as pool:
             written = list(pool.map(self._complete, asked))
         heads = [self.tokenizer.decode(begin, skip_special_tokens=True) for begin in begins]
         return [(head + text).strip() for head, texts in zip(heads, written, strict=True) for text in texts]
 
-    def _body(self, ids: list[int], count: int) -> dict[str, Any]:
+    def _body(self, ids: list[int], count: int, sampled: bool) -> dict[str, Any]:
         """The JSON of one request. What it leaves out the server would take from the checkpoint's own defaults."""
         body: dict[str, Any] = {"model": self._served, "prompt": ids, "max_tokens": self._target_tokens}
         body |= {"temperature": 0.0, "repetition_penalty": 1.0, "min_p": 0.0}  # the last two are vLLM's own, as top_k
-        if count == 1:
+        if not sampled:
             return body
         seed = self._drawn
         self._drawn += count  # the server counts on from a request's seed for each of its samples

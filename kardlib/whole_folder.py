@@ -30,6 +30,8 @@ def whole_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
         KardError: the folder is there and may not be replaced, or it cannot be written.
     """
     folder = Path(folder).expanduser().absolute()
+    if not folder.name:
+        raise KardError(f"{folder}: no folder can be made there")
     partial, old = _beside(folder, f"{secrets.token_hex(4)}.partial"), _beside(folder, "old")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

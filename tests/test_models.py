@@ -121,6 +121,13 @@ def test_bfloat16_is_for_large_models_where_the_device_has_it(monkeypatch: pytes
     assert not models.train_in_bf16(large)
 
 
+@pytest.mark.parametrize("real", [True, False])
+def test_a_gpu_that_only_emulates_bfloat16_does_not_have_it(monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: real or including_emulation)
+    assert models.train_in_bf16(torch.nn.Linear(4000, 4000, device="meta")) is real
+
+
 def test_weights_that_lack_a_tensor_are_refused(tiny_t5: str, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_t5, tmp_path / "holes")
     tensors = load_file(folder / "model.safetensors")

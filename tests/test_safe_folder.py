@@ -62,12 +62,28 @@ def code_of_its_own(folder: Path, trace: Path) -> str:
     return "auto_map"
 
 
+def pickled_shard(folder: Path, trace: Path) -> str:
+    """An index of safetensors that leads to a pickle with an innocent name."""
+    (folder / "model.safetensors").unlink()
+    (folder / "weights.model").write_bytes(pickle.dumps(Leaves(trace)))
+    named = {"metadata": {}, "weight_map": {"a": "weights.model"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(named))
+    return "weights.model"
+
+
+def pickled_beside_a_decoy(folder: Path, trace: Path) -> str:
+    """Safetensors that nothing loads do not excuse a pickle."""
+    (folder / "model.safetensors").rename(folder / "model-x.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Leaves(trace)))
+    return "pytorch_model.bin"
+
+
 LOADERS = [
     (load_student, "tiny_t5"),
     (load_late_interaction, "tiny_bert"),
     (load_cross_encoder, "tiny_bert"),
 ]
-FAULTS = [pickled, pickled_in_parts, pickled_adapter, code_of_its_own]
+FAULTS = [pickled, pickled_in_parts, pickled_adapter, pickled_shard, pickled_beside_a_decoy, code_of_its_own]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

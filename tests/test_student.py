@@ -153,3 +153,24 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path: P
         state.write_text('{"global_step": 1')
     assert last_whole_checkpoint(work) == str(work / "checkpoint-5")
     assert not (work / "checkpoint-12").exists()
+
+
+def test_the_longer_a_checkpoint_takes_the_rarer_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(student_module.time, "monotonic", lambda: clock[0])
+    saves, state = SaveByTime(), TrainerState(max_steps=10**9)
+    saves.on_train_begin(None, state, None)
+    writing, saved = 34.0, 0
+    for _ in range(20_000):  # seconds of training, one a step
+        clock[0] += 1
+        if saves.on_step_end(None, state, TrainerControl()).should_save:
+            clock[0] += writing
+            saved += 1
+            saves.on_save(None, state, TrainerControl())
+    assert saved > 10 and writing * saved < 0.06 * clock[0]
+
+
+def test_a_second_gpu_does_not_enlarge_the_batch(tmp_path: Path) -> None:
+    arguments = training_arguments(HYPER, 0, tmp_path, bf16=False)
+    arguments._n_gpu = 4
+    assert on_one_gpu(arguments).train_batch_size == HYPER.batch

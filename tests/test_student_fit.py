@@ -14,13 +14,14 @@ from kardlib import student_parts
 from kardlib.errors import KardError
 from kardlib.mini import MiniSet
 from kardlib.models import is_encoder_decoder, load_student, load_tokenizer
+from kardlib.out_of_memory import out_of_memory
 from kardlib.processes import added, agreed, from_first, rank, sum_gradients, world
 from kardlib.prompts import Pair
 from kardlib.reranker_lora import Lora
 from kardlib.student import Hyperparameters, collator, encode_causal, encode_seq2seq, train_student
 from kardlib.student_dev import DevLoss
 from kardlib.student_fit import Fitted, Options, Task, _trainer, fit_student
-from kardlib.student_parts import PartsTrainer, keep_less, keeps_less, out_of_memory
+from kardlib.student_parts import PartsTrainer, keep_less, keeps_less
 
 HYPER = Hyperparameters(lr=1e-3, epochs=2, batch=6, source_tokens=200, target_tokens=48)
 
@@ -152,6 +153,7 @@ def test_no_room_at_all_is_one_line(trainer: PartsTrainer, base: str, pairs: lis
         with pytest.raises(ZeroDivisionError):
             trainer.training_step(trainer.model, {"rows": encoded(base, pairs)})
     assert not out_of_memory(RuntimeError("shapes cannot be multiplied"))
+    assert out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(
