@@ -25,8 +25,10 @@ CLAIMS_CAUTION = (
     "test set and the spread of its runs, unpaired, as its predictions are not published. "
     "here: what was measured on the kit's data set and students; it stands beside the paper's numbers, never in their "
     "column. Intervals: paired bootstrap over questions, seeds averaged. p: the same bootstrap, or exact McNemar (*) "
-    "where one seed meets one seed; Holm's correction over all comparisons of one of the paper's tables on one set. "
-    f"A verdict other than undecided needs the 95 % interval and a corrected p of {LEVEL:g} or less. "
+    "where one seed meets one seed; Holm's correction over all comparisons of one of the paper's tables, its data sets "
+    "together (generated and real ones apart). "
+    f"A verdict other than undecided needs the 95 % interval and a corrected p of {LEVEL:g} or less; "
+    "a claim about one share is decided by its interval alone, uncorrected. "
     f"detectable: the smallest gap that n questions find with {100 * POWER:.0f} % power before the correction, as "
     "often as the methods differed here. n needed: the questions that it would take to find the paper's own gap."
 )

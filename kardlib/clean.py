@@ -4,17 +4,19 @@ Artefacts go whole or not at all: a folder without its model would look finished
 artefact stays valid without it, since keys hold the names of what they were made from and not its files; whoever asks
 for what was removed makes it again.
 
-Two kinds are no step of the pipeline. ``checkpoints`` are students with all greedy answers of every method that asks
-them, and rerankers with their rankings: no row of the main table needs their weights. Other settings at test time (a
-vote, another kappa*), and the notebooks that show the models themselves, train them again. ``leftovers`` are what
-killed or failed steps left behind; a killed training that still has them goes on where it was.
+Three kinds are no step of the pipeline. ``checkpoints`` are students with all greedy answers of every method that asks
+them, rerankers with their rankings, and what was trained for RAG or read before a student's training, with what comes
+of it: no row of a table needs their weights. Other settings at test time (a vote, another kappa*), and the notebooks
+that show the models themselves, train them again. What older code answered or ranked does not count. ``leftovers`` are
+what killed or failed steps left behind; a killed training that still has them goes on where it was.
+``passage-vectors`` only save time.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from .errors import KardError
 from .methods import METHODS, TRAININGS
 from .plain_text import columns, size_text, time_text
 from .presets import nearest, runs_root
-from .stored import KEY, NAME, Stored, lock_of, size_of, stored, upstream_names
+from .stored import KEY, NAME, Key, Stored, lineage, lock_of, size_of, stored, upstream_names
 
 KINDS = {
     "rationales": "what the teacher wrote",
@@ -41,7 +43,8 @@ KINDS = {
     "rag": "generators and retrievers that were trained jointly",
     "predictions": "answers as artefacts; those beside the records stay",
     "controls": "answers to questions that were changed on purpose",
-    "checkpoints": "students and rerankers that no row of the main table needs any more",
+    "passage-vectors": "token vectors of passages, by encoder",
+    "checkpoints": "trained models that no row of a table needs any more",
     "leftovers": "of steps that were killed or failed",
 }
 GONE = ".gone"
@@ -64,9 +67,12 @@ class Item:
 
 
 def everything(root: Path) -> list[Item]:
-    """All artefacts under their kinds, then once more those that are checkpoints, then leftovers."""
+    """All artefacts under their kinds, stores of vectors, then once more what is a checkpoint, then leftovers."""
     made = stored(root)
     items = [_item(artefact, artefact.kind) for artefact in made]
+    items += [
+        Item("passage-vectors", f, size_of(f)) for f in sorted(Path(root).glob("passage-vectors/*")) if f.is_dir()
+    ]
     items += [_item(artefact, "checkpoints") for artefact in finished_with(made)]
     return items + leftovers(root)
 
@@ -76,29 +82,56 @@ def _item(artefact: Stored, kind: str) -> Item:
 
 
 def finished_with(made: Sequence[Stored]) -> list[Stored]:
-    """Students and rerankers whose predictions or rankings of the reported split are all there."""
-    answered: dict[str, set[str]] = {}
-    ranked: set[str] = set()
+    """Trained models of this version of the kit whose answers or rankings of the reported split are all there."""
+    stale = {artefact.folder for artefact in outdated(made)}
+    valid = [artefact for artefact in made if artefact.folder not in stale]
+    keys = {artefact.folder.name: artefact.key for artefact in valid}
+    uses = _uses(valid)
+    return [a for a in valid if (wanted := _wanted(a, keys)) and wanted <= uses.get(a.folder.name, set())]
+
+
+def _uses(made: Sequence[Stored]) -> dict[str, set[str]]:
+    """What was made of each artefact, by name: methods that answered, ``reranked``, ``rag``, trainings of students."""
+    uses: dict[str, set[str]] = {}
     for artefact in made:
-        key = artefact.key
-        if key.get("split") != "test":
-            continue
-        if artefact.kind == "predictions" and key.get("decoding") == "greedy":
-            answered.setdefault(str(key.get("after")), set()).add(key["method"])
-        if artefact.kind == "reranked":
-            ranked.add(key["after"])
-    return [
-        artefact
-        for artefact in made
-        if (artefact.kind == "reranker" and artefact.folder.name in ranked)
-        or (artefact.kind == "student" and _all_answered(artefact, answered.get(artefact.folder.name, set())))
-    ]
+        key, reported = artefact.key, artefact.key.get("split") == "test"
+        if artefact.kind == "predictions" and reported and key.get("decoding") == "greedy":
+            uses.setdefault(str(key.get("after")), set()).add(key["method"])
+        elif artefact.kind == "reranked" and reported:
+            uses.setdefault(key["after"], set()).add("reranked")
+        elif artefact.kind == "rag":
+            uses.setdefault(str(key.get("retriever")), set()).add("rag")
+        elif artefact.kind == "student" and key.get("adapted"):
+            uses.setdefault(key["adapted"], set()).add(key["training"])
+    return uses
 
 
-def _all_answered(student: Stored, answered: set[str]) -> bool:
-    training = TRAININGS.get(student.key.get("training", ""))
-    asking = {row.name for row in METHODS if training is not None and row.training == training}
-    return bool(asking) and asking <= answered
+def _wanted(artefact: Stored, keys: Mapping[str, Key]) -> set[str]:
+    """What has to be made of an artefact before it is a checkpoint, as :func:`_uses` has it; empty where it is none."""
+    if artefact.kind == "student":
+        return _asking(artefact.key, keys)
+    fixed = {
+        "reranker": {"reranked"},
+        "rag": {"RAG + Reasoning Distillation"},
+        "retriever": {"rag"},
+        "adapted": {"KARD", "Reasoning Distillation"},
+    }
+    return fixed.get(artefact.kind, set())
+
+
+def _asking(student: Key, keys: Mapping[str, Key]) -> set[str]:
+    """Methods that ask a student: those of the studies that alone train such a one, else all of its training.
+
+    ``l``, ``k`` and the filter are parameters of notebook 06 too, where every method asks the student.
+    """
+    from .studies import STUDIES
+
+    training = TRAININGS.get(student.get("training", ""))
+    rows = {row.name for row in METHODS if training is not None and row.training == training}
+    own = {name for name in ("adapted", "prompt_as_released") if student.get(name)}
+    own |= {"share" for key in lineage(student, keys) if key.get("share", 1) != 1}
+    tables = [{"adapted": "Fig 3", "prompt_as_released": "as released", "share": "Fig 4a"}[name] for name in own]
+    return rows & set(STUDIES[tables[0]].methods.values()) if len(tables) == 1 else rows
 
 
 def leftovers(root: Path) -> list[Item]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from .presets import runs_root
-from .records import Prediction, read_jsonl
+from .records import Prediction, Ranking, read_jsonl
 from .runs import ResultRow
+from .scoring import hits_at
 
-Answers = dict[str, Prediction]
+Answers = dict[str, tuple[bool, Any]]
+"""By question id: whether it is right, and what runs must agree on to be about the same question."""
 
 
 class Flips(BaseModel):
@@ -50,12 +53,11 @@ def question_flips(
         return [], None
     if files[0] is None or files[1] is None:
         return [], f"{name}: run {'A' if files[0] is None else 'B'} has no raw predictions"
-    a, b = _by_seed(files[0]), _by_seed(files[1])
+    a, b = _by_seed(files[0], first[1]), _by_seed(files[1], second[1])
     shared = [seed for seed in a if seed in b]
     if any(_other_questions(a[seed], b[seed]) for seed in shared):
-        return [], f"{name}: not the same questions (of one id the gold answers differ)"
-    free = first[1].settings.get("answers") == "free", second[1].settings.get("answers") == "free"
-    found = [_flips(name, seed, a[seed], b[seed], free) for seed in shared]
+        return [], f"{name}: not the same questions (of one id what is right differs)"
+    found = [_flips(name, seed, a[seed], b[seed]) for seed in shared]
     alone = [str(seed) for seed in dict.fromkeys([*a, *b]) if seed not in shared]
     return found, f"{name}: only one run has raw predictions of seed {', '.join(alone)}" if alone else None
 
@@ -68,31 +70,38 @@ def predictions_file(folder: Path, row: ResultRow) -> Path | None:
     return next((root / row.predictions for root in roots if (root / row.predictions).is_file()), None)
 
 
-def _by_seed(file: Path) -> Mapping[int, Answers]:
-    return _read(file, file.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=64)  # two rows, as written and scored, are read off one file
-def _read(file: Path, changed: int) -> Mapping[int, Answers]:
+def _by_seed(file: Path, row: ResultRow) -> Mapping[int, Answers]:
+    hits = row.metric.removeprefix("hits@") if row.metric.startswith("hits@") else None
     seeds: dict[int, Answers] = {}
-    for prediction in read_jsonl(file, Prediction):
-        seeds.setdefault(prediction.seed, {})[prediction.question_id] = prediction
+    found = _ranked(file, int(hits)) if hits else _answered(file, row.settings.get("answers") == "free")
+    for seed, question_id, answer in found:
+        seeds.setdefault(seed, {})[question_id] = answer
     return seeds
 
 
-def _other_questions(a: Answers, b: Answers) -> bool:
-    return any(a[i].gold != b[i].gold for i in a if i in b)
+def _ranked(file: Path, k: int) -> Iterator[tuple[int, str, tuple[bool, Any]]]:
+    for one in _read(file, Ranking, file.stat().st_mtime_ns):
+        yield one.seed, one.question_id, (hits_at(one.passages, one.truth, k), set(one.truth))
 
 
-def _flips(name: str, seed: int, a: Answers, b: Answers, free: tuple[bool, bool]) -> Flips:
-    both = [i for i in a if i in b]
-    right = [(i, _right(a[i], free[0]), _right(b[i], free[1])) for i in both]
-    return Flips(
-        row=name, seed=seed, n=len(both), to_wrong=[i for i, x, y in right if x and not y],
-        to_right=[i for i, x, y in right if y and not x],
-    )  # fmt: skip
-
-
-def _right(prediction: Prediction, free: bool) -> bool:
+def _answered(file: Path, free: bool) -> Iterator[tuple[int, str, tuple[bool, Any]]]:
     """As scoring has it: the text as written counts, or the option that was chosen."""
-    return (prediction.parsed if free else prediction.chosen) == prediction.gold
+    for one in _read(file, Prediction, file.stat().st_mtime_ns):
+        yield one.seed, one.question_id, ((one.parsed if free else one.chosen) == one.gold, one.gold)
+
+
+@lru_cache(maxsize=64)  # several rows, as written and scored or of each k, are read off one file
+def _read(file: Path, kind: type, changed: int) -> list[Any]:
+    return read_jsonl(file, kind)
+
+
+def _other_questions(a: Answers, b: Answers) -> bool:
+    return any(a[i][1] != b[i][1] for i in a if i in b)
+
+
+def _flips(name: str, seed: int, a: Answers, b: Answers) -> Flips:
+    both = [i for i in a if i in b]
+    return Flips(
+        row=name, seed=seed, n=len(both), to_wrong=[i for i in both if a[i][0] and not b[i][0]],
+        to_right=[i for i in both if b[i][0] and not a[i][0]],
+    )  # fmt: skip

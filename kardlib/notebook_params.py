@@ -152,7 +152,8 @@ def check_parameters(given: dict[str, str], spec: Sequence[Parameter]) -> dict[s
         except ValueError:
             raise KardError(f"parameter {name} = {text!r}: {kind} was expected") from None
         # the kernel may run in another folder
-        if value and (name == "data_dir" or (name in ("student", "encoder") and value.startswith((".", "~")))):
+        folder = name in ("data_dir", "dapt_text")
+        if value and (folder or (name in ("student", "encoder") and value.startswith((".", "~")))):
             value = str(Path(value).expanduser().resolve())
         values[name] = value
     return values

@@ -103,9 +103,7 @@ def _figures(path: Path, record: RunRecord) -> str:
         name = html.escape(f"{record.notebook}: {file.stem} ({record.dataset})")
         data = base64.b64encode(file.read_bytes()).decode()
         picture = f'<img src="data:image/png;base64,{data}" alt="{name}">'
-        parts.append(
-            f"<figure>{picture}<figcaption>{html.escape(name)} ({html.escape(record.dataset)})</figcaption></figure>"
-        )
+        parts.append(f"<figure>{picture}<figcaption>{name}</figcaption></figure>")
     return "\n".join(parts)
 
 

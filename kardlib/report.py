@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,6 +27,8 @@ CAUTION = (
     "here: what this run measured. "
     "A mini number stands beside the paper's, never in its column."
 )
+_OF_SEEDS = {"value", "sd", "seeds", "ci95", "parse_failures", "predictions"}
+"""What a row says of the seeds that it is a mean over."""
 ORACLE = "† oracle: uses a rationale of the test question, which nobody has in earnest."
 
 
@@ -87,12 +90,21 @@ def _records_below(folder: Path) -> list[Path]:
 
 
 def merge_rows(records: Iterable[RunRecord]) -> list[ResultRow]:
-    """Rows of all records in order; one that two notebooks report alike appears once."""
+    """Rows of all records in order; one that two notebooks report alike, or with fewer seeds, appears once."""
     rows: dict[str, ResultRow] = {}
+    alike: dict[str, list[ResultRow]] = {}
     for record in records:
         for row in record.results:
-            rows.setdefault(row_key(row), row)
-    return list(rows.values())
+            if row_key(row) not in rows:
+                rows[row_key(row)] = row
+                alike.setdefault(row.model_dump_json(exclude=_OF_SEEDS), []).append(row)
+    parts = {id(row) for group in alike.values() for row in group if any(_is_part(row, other) for other in group)}
+    return [row for row in rows.values() if id(row) not in parts]
+
+
+def _is_part(row: ResultRow, whole: ResultRow) -> bool:
+    """Whether a row of the same cell has some of the seeds of another and no more."""
+    return bool(row.seeds) and len(row.seeds) < len(whole.seeds) and Counter(row.seeds) <= Counter(whole.seeds)
 
 
 def row_key(row: ResultRow) -> str:

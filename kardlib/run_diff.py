@@ -73,8 +73,8 @@ def find_run(name: str) -> Path:
     """The folder of a finished run.
 
     Args:
-        name: a run's folder, its id (or how that begins), a folder of runs with a ``latest``, or a notebook by name or
-            number, which is its latest run; folders also relative to the root of the runs.
+        name: a run's folder, a folder of runs with a ``latest``, a notebook by name or number, which is its latest run,
+            or a run's id (or how that begins); folders also relative to the root of the runs.
 
     Raises:
         KardError: there is none, or there are several.
@@ -87,7 +87,8 @@ def find_run(name: str) -> Path:
             return _finished(_latest(folder / LATEST), name)
     runs = [path.parent for path in sorted(runs_root().glob(f"*/*/*/*/{RECORD}"))]
     marks = [mark for mark in sorted(runs_root().glob(f"*/*/*/{LATEST}")) if _is_called(mark.parent.name, name)]
-    found = [run for run in runs if name and run.name.startswith(name)] or [_latest(mark) for mark in marks]
+    # a notebook goes first: an id may begin with its number
+    found = [_latest(mark) for mark in marks] or [run for run in runs if name and run.name.startswith(name)]
     if len(found) > 1:
         raise KardError(f"run {name}: there are {len(found)}: {', '.join(run_name(run) for run in found)}")
     if not found:

@@ -2,7 +2,7 @@
 
 A verdict is ``holds``, ``does not hold`` or ``undecided``, with its interval, for every set-up that has the rows; where
 a row or its raw predictions are missing it is ``not run``, with the reason. Holm's correction runs over all comparisons
-of one of the paper's tables under one set-up.
+of one of the paper's tables, its data sets together; generated and real ones, students and splits are kept apart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from .claims import Cell, Claim, Here, InPaper, Selector, in_paper
 from .comparison import Comparison, contrast, questions_needed, verdict_of, with_holm
 from .errors import KardError
-from .presets import runs_root
+from .presets import MINI_SETS, runs_root
 from .records import Prediction, Ranking, read_jsonl
 from .runs import ResultRow
 from .scoring import hits_at, outcomes
@@ -158,12 +158,13 @@ def _settings_fit(row: ResultRow, here: Here, named: bool = False) -> bool:
 
 def find_row(rows: Iterable[ResultRow], wanted: Selector, setup: Setup) -> ResultRow | None:
     """The row of a set-up that a filled-in selector means: one of the paper's name first, then of the selector's own
-    table, then of a main table, then the one with the fewest settings that nobody asked for."""
+    table, then of a main table, then the one with the fewest settings that nobody asked for, then with most seeds."""
 
-    def distance(row: ResultRow) -> tuple[bool, bool, bool, int]:
+    def distance(row: ResultRow) -> tuple[bool, bool, bool, int, int]:
         asked = _ALWAYS | set(wanted.here.settings)
         unasked = sum(n not in asked and v not in (None, _USUAL.get(n)) for n, v in row.settings.items())
-        return row.method != wanted.method, row.table != wanted.table, row.table not in _MAIN, unasked
+        other = row.method != wanted.method, row.table != wanted.table, row.table not in _MAIN
+        return *other, unasked, -len(row.seeds)
 
     return min((row for row in rows if setup_of(row) == setup and _matches(row, wanted)), key=distance, default=None)
 
@@ -260,14 +261,19 @@ def _aligned(tables: Sequence[_Table]) -> list[np.ndarray] | str:
 
 
 def _corrected(decisions: Sequence[Decision]) -> list[Decision]:
-    """Holm's correction over each of the paper's tables under each set-up."""
-    families: dict[tuple[str, Setup | None], list[int]] = {}
+    """Holm's correction over each of the paper's tables, its data sets together; see :func:`_family`."""
+    families: dict[tuple[str, str, bool, bool], list[int]] = {}
     for number, decision in enumerate(decisions):
-        if decision.comparison is not None:
-            families.setdefault((decision.cell.table, decision.setup), []).append(number)
+        if decision.comparison is not None and decision.setup is not None:
+            families.setdefault(_family(decision.cell.table, decision.setup), []).append(number)
     corrected = list(decisions)
     for family in families.values():
         values = with_holm([one for i in family if (one := decisions[i].comparison) is not None])
         for number, value in zip(family, values, strict=True):
             corrected[number] = replace(decisions[number], comparison=value)
     return corrected
+
+
+def _family(table: str, setup: Setup) -> tuple[str, str, bool, bool]:
+    """What comparisons that are corrected together share: generated and real sets are different experiments."""
+    return table, setup.split, setup.dataset in MINI_SETS, setup.mini

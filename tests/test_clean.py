@@ -19,12 +19,14 @@ from kardlib.cli import main
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.jobs import Job
+from kardlib.methods import METHODS
 from kardlib.plan import main_cells
 from kardlib.presets import Settings, resolve
 from kardlib.stored import stored
 from kardlib.tables import main_jobs
 
 STUDENT = Job("student", {"training": "KARD", "seed": 0})
+KARD_ROWS = [row.name for row in METHODS if row.name.startswith("KARD")]
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +157,59 @@ def test_answers_to_dev_questions_or_of_another_seed_do_not_count(root: Path, ex
         put(experiment, Job("predictions", {"name": name, "seed": 0, "decoding": "vote5"}))
         put(experiment, Job("predictions", {"name": name, "seed": 1}))
     assert not checkpoints(root)
+
+
+def test_answers_of_older_code_do_not_count(
+    root: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put(experiment, STUDENT)
+    put_all(experiment, [j for j in main_jobs(experiment) if j.arguments["name"].startswith("KARD")])
+    assert folder in checkpoints(root)
+    now = keys_module.code
+    monkeypatch.setattr(keys_module, "code", lambda m: "other" if "predict" in m else now(m))
+    assert folder not in checkpoints(root), "no answer of the present code is there"
+
+
+def test_a_student_of_a_study_is_a_checkpoint_when_the_studys_own_answers_are_there(
+    root: Path, experiment: Experiment
+) -> None:
+    for changes, names in (
+        ({"dapt": "related"}, ["KARD (Reranker)"]),
+        ({"share": 0.25}, ["KARD (BM25)", "KARD (Reranker)"]),
+        ({"prompt_as_released": True}, ["KARD (Reranker)"]),
+        ({"share": 0.25, "dapt": "related"}, KARD_ROWS),
+        ({"k": 1}, KARD_ROWS),
+    ):
+        other = experiment.with_settings(**changes)
+        put_all(other, [Job("rationales"), Job("verdicts")])
+        folder = put(other, STUDENT)
+        for name in names:
+            assert folder not in checkpoints(root), changes
+            put(other, Job("predictions", {"name": name, "seed": 0}))
+        assert folder in checkpoints(root), changes
+
+
+def test_what_rag_and_dapt_are_made_of_is_a_checkpoint_when_these_are_there(root: Path, experiment: Experiment) -> None:
+    other = experiment.with_settings(dapt="related")
+    adapted, retriever, rag = (
+        put(e, Job(step, {"seed": 0}))
+        for e, step in ((other, "adapted"), (experiment, "retriever"), (experiment, "rag"))
+    )
+    put(other, STUDENT)
+    assert checkpoints(root) == {retriever}
+    put(other, Job("student", {"training": "Reasoning Distillation", "seed": 0}))
+    put(experiment, Job("predictions", {"name": "RAG + Reasoning Distillation", "seed": 0}))
+    assert checkpoints(root) == {adapted, retriever, rag}
+
+
+def test_stores_of_passage_vectors_are_a_kind_and_no_leftover(root: Path, experiment: Experiment) -> None:
+    put(experiment, STUDENT)
+    segment = root / "passage-vectors" / f"{'0' * 12}-float16" / "000000"
+    segment.mkdir(parents=True)
+    (segment / "vectors.npy").write_text("x" * 10)
+    assert not leftovers(root)
+    assert clean(["passage-vectors"], agreed=True, say=lambda _: None) == 10
+    assert not segment.parent.exists() and experiment.has(STUDENT.step, **STUDENT.arguments)
 
 
 def test_a_reranker_is_a_checkpoint_when_its_ranking_is_there(root: Path, experiment: Experiment) -> None:

@@ -10,7 +10,7 @@ import pytest
 from kardlib.cli import main
 from kardlib.errors import KardError
 from kardlib.presets import resolve
-from kardlib.records import Prediction, write_jsonl
+from kardlib.records import Prediction, Ranking, write_jsonl
 from kardlib.run_diff import RunDiff, changes, diff_runs, find_run, flat, page, pair_rows
 from kardlib.runs import ResultRow, open_run
 
@@ -70,6 +70,12 @@ def test_a_run_is_found_by_folder_id_and_notebook(root: Path, monkeypatch: pytes
     names = [str(second), str(second / "record.json"), where, second.name, second.name[:8], "06_tiny", "06"]
     assert {find_run(name) for name in [*names, str(second.parent), "mini/mini-medqa/06_tiny"]} == {second}
     assert find_run(first.name) == first
+
+
+def test_a_notebooks_number_goes_before_an_id_that_begins_with_it(root: Path) -> None:
+    wanted, other = finished(), finished(notebook="07_tiny")
+    other.rename(other.with_name("06" + other.name[2:]))
+    assert find_run("06") == wanted and find_run("06" + other.name[2:]).parent.name == "07_tiny"
 
 
 def test_what_is_not_found_or_not_finished_is_one_line(root: Path) -> None:
@@ -205,6 +211,34 @@ def test_other_questions_under_the_same_ids_are_not_compared() -> None:
     first, second = finished(answers({0: set()}), k=1), finished(answers({0: set()}, gold=3), k=2)
     diff = diff_runs(first, second)
     assert not diff.flips and "not the same questions" in diff.remarks[0]
+
+
+def ranked(places: list[int], truth: str = "t", **parameters: object) -> Path:
+    """A run with hits@1 and hits@3; the right passage of each question stands at its place."""
+    run = open_run("06_tiny", resolve("mini", **parameters), {"data": "abc"})
+    others = [f"p{i}" for i in range(5)]
+    rankings = [
+        Ranking(question_id=f"q{i}", method="BM25", seed=0, passages=(*others[:place], "t", *others[place:]),
+                truth=(truth, "x"))
+        for i, place in enumerate(places)
+    ]  # fmt: skip
+    write_jsonl(run.folder / "predictions" / "ranking.jsonl", rankings)
+    about = dict(method="BM25", student=None, decoding=None, settings={}, table="Fig 4c")
+    about["predictions"] = str(run.folder / "predictions" / "ranking.jsonl")
+    run.finish([row(**about, metric=f"hits@{k}", value=100 * sum(p < k for p in places) / len(places)) for k in (1, 3)])
+    return run.folder
+
+
+def test_flips_of_hits_are_read_off_the_rankings_for_each_k() -> None:
+    diff = diff_runs(ranked([0, 1, 2, 4], k=1), ranked([1, 0, 4, 4], k=2))
+    flips = {f.row.rpartition("@")[2]: (f.to_wrong, f.to_right) for f in diff.flips}
+    assert flips == {"1": (["q0"], ["q1"]), "3": (["q2"], [])} and not diff.remarks
+    assert [pair.name for pair in diff.rows] == ["Fig 4c: BM25, hits@3"] and "wrong now: q0" in page(diff)
+
+
+def test_rankings_with_another_truth_are_not_compared() -> None:
+    diff = diff_runs(ranked([0, 1], k=1), ranked([0, 1], truth="p0", k=2))
+    assert not diff.flips and all("not the same questions" in remark for remark in diff.remarks) and diff.remarks
 
 
 def test_a_run_without_predictions_is_told() -> None:

@@ -124,6 +124,24 @@ def test_a_single_run_folder_can_be_asked_for() -> None:
     assert [r.value for r in merge_rows(find_records([old.folder]))] == [1.0]
 
 
+def test_a_row_with_some_of_the_seeds_of_another_is_left_out(root: Path) -> None:
+    whole = row(value=2.0, seeds=[1.0, 2.0, 3.0])
+    part, other = row(value=1.0, seeds=[1.0]), row(value=5.0, seeds=[5.0])
+    elsewhere = row(value=1.0, seeds=[1.0], student="mini-opt")
+    open_run("05_tiny", resolve("mini"), {}).finish([part, other])
+    open_run("06_tiny", resolve("mini"), {}).finish([whole, elsewhere])
+    assert merge_rows(find_records()) == [other, whole, elsewhere]
+
+
+def test_a_figure_names_its_data_set_once(root: Path) -> None:
+    run = open_run("06_tiny", resolve("mini"), {})
+    figure, axes = plt.subplots()
+    axes.plot([1, 2])
+    save(run, figure, "a_figure")
+    run.finish([row()])
+    assert re.findall("<figcaption>(.*?)</figcaption>", page(find_runs())) == ["06_tiny: a_figure (mini-medqa)"]
+
+
 def test_no_runs_is_told(tmp_path: Path) -> None:
     with pytest.raises(KardError, match="no finished run"):
         find_records([tmp_path])

@@ -53,6 +53,23 @@ def test_a_change_reaches_the_cells_and_the_tables_own_setting_wins() -> None:
     assert {cell.settings.student for cell in cells} == {STUDENTS["mini"]["base"]}
 
 
+def test_fig_4a_has_both_kards_and_the_papers_number_stands_beside_one() -> None:
+    cells = cells_of("Fig 4a", resolve("mini"))
+    methods = {cell.row.split(",")[0]: cell.method for cell in cells}
+    assert methods == {
+        "Fine-tuning": "Fine-tuning", "KARD": "KARD (BM25)", "KARD with reranker": "KARD (Reranker)",
+    }  # fmt: skip
+    printed = {key[2] for key in paper_numbers()}
+    assert {cell.row.split(",")[0] for cell in cells if cell.row in printed} == {"Fine-tuning", "KARD"}
+
+
+def test_text_to_read_first_reaches_fig_3_whose_plain_rows_read_none(tmp_path: Path) -> None:
+    cells = cells_of("Fig 3", resolve("mini", dapt="related", dapt_text=str(tmp_path)))
+    assert {cell.settings.dapt_text for cell in cells} == {str(tmp_path.resolve())}
+    read = {cell.row.partition("DAPT=")[2]: cell.settings.dapt for cell in cells}
+    assert read == {"none": "none", "PubMed abstracts": "related", "MedWiki": "knowledge base"}
+
+
 def test_a_preset_without_the_part_leaves_it_out() -> None:
     assert cells_of("3", resolve("laptop")) == []
     with pytest.raises(KardError, match="did you mean"):
