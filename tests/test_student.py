@@ -7,19 +7,24 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import Killed, kill_training_at, same_weights, uneven_pairs, watch_training, weights
+from transformers import TrainerControl, TrainerState
 
+from kardlib import student as student_module
 from kardlib.mini import MiniSet
 from kardlib.models import load_student, load_tokenizer
 from kardlib.student import (
     Hyperparameters,
     Pair,
+    SaveByTime,
     causal_prompt,
     collator,
     encode_causal,
     encode_seq2seq,
     epoch_orders,
     last_whole_checkpoint,
+    on_one_gpu,
     train_student,
+    training_arguments,
 )
 
 HYPER = Hyperparameters(lr=2e-3, epochs=2, batch=4, source_tokens=200, target_tokens=48)
