@@ -62,14 +62,16 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no section {unknown[0]}; there are {', '.join(SECTIONS)}")
     if options.rows:
         return _one(options.sections[0], options.rows)
-    rows: list[Row] = []
-    for name in options.sections or SECTIONS:
-        rows += run_section(name)
+    found = {name: run_section(name) for name in options.sections or SECTIONS}
+    rows = [row for some in found.values() for row in some]
+    failed = [name for name, some in found.items() if not some]
     old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else []
     with atomic_write(RESULTS) as file:
         json.dump(merged(old, rows), file, indent=1, ensure_ascii=False)
     print(table(rows))
-    return 0 if rows else 1
+    if failed:
+        print(f"not measured now, rows are of an earlier run if any: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _one(name: str, path: Path) -> int:

@@ -27,6 +27,7 @@ from .model_shape import ModelShape, config_of, shape_from
 from .presets import Settings, runs_root
 from .records import Record
 from .store import atomic_write, fingerprint
+from .training_memory import safe_bytes, training_bytes, writing_bytes
 
 STEP_SECONDS = 2.0
 """Longest step that is measured, as far as it can be told beforehand; a smaller batch or fewer layers otherwise."""
@@ -147,11 +148,16 @@ def measure(
     product = product_rate(device.kind, bf16=True) if bf16 else product_fp32
     config, small, layers = _small_enough(config, shape, source, target, product, device.memory)
     one = example_flops(small, source, target).training()
+    room = safe_bytes(device.memory)
     batch = max(1, min(batch, int(STEP_SECONDS * _GUESSED_SHARE * product / one)))
+    batch = _halved(batch, 1, room, lambda n: training_bytes(small, n, source, target, bf16))
     model = _random_model(config, small).to(device.kind)
     turn, passes, update = _training_seconds(model, small, device.kind, bf16, batch, source, target)
     prompt = prompt_flops(small, source).forward if target else example_flops(small, source).forward
     rows = max(2, min(written_batch, int(STEP_SECONDS * _GUESSED_SHARE * product_fp32 / prompt)))
+    rows = _halved(
+        rows, 2, room, lambda n: writing_bytes(small, n, source, WRITTEN + 2) + 4 * small.parameters
+    )  # gradients
     reading, writing, token = _inference_rates(model, small, device.kind, rows, source, bool(target))
     return Rates(
         device=device.name, model=name, measured=date.today(), torch=torch.__version__, bf16=bf16, product=product,
@@ -160,6 +166,13 @@ def measure(
         token=token / small.parameters, share=batch * one / passes / product,
         how=f"batch {batch} of {source} + {target} tokens, {layers}",
     )  # fmt: skip
+
+
+def _halved(count: int, least: int, room: float, size: Callable[[int], float]) -> int:
+    """As many as there is room for, found by halving; a few even where there is none."""
+    while count > least and size(count) > room:
+        count = max(least, count // 2)
+    return count
 
 
 def product_rate(kind: str, bf16: bool, seconds: float = 0.4) -> float:

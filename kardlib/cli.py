@@ -160,17 +160,19 @@ def _demo(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace, rest: list[str], always: Mapping[str, str] | None = None) -> int:
-    from .demo import conclude, run_plans
+    from .demo import conclude, run_plans, with_cells
     from .notebook_params import all_notebooks, find_notebook, plan_run, plan_runs
+    from .notebook_studies import refuse_lacking
 
     given = {**(always or {}), **given_parameters(options)}
     if options.notebook == "all":
         paths = all_notebooks()
         if not paths:
             raise KardError("notebooks: there are none; is this a whole clone?")
-        plans = plan_runs(paths, given)
+        plans = with_cells(plan_runs(paths, given))
     else:
         plans = [plan_run(find_notebook(options.notebook), given)]
+        refuse_lacking(plans[0].notebook, plans[0].settings)
     outcomes = run_plans(plans, options.again)
     if options.notebook == "all":
         conclude(outcomes)

@@ -8,8 +8,10 @@ from statistics import mean
 
 from .calibration import Rates, calibrated, trains_in_bf16
 from .devices import OwnDevice, Sheet, own_device, sheet_of
-from .jobs import Job, threads
+from .endpoint_teacher import is_endpoint
+from .jobs import Job, step_memory, threads
 from .model_shape import ModelShape, shape_of
+from .models import SMALL
 from .plain_text import columns, size_text, time_text
 from .preset_sources import our_choices
 from .presets import Settings
@@ -60,15 +62,15 @@ class Costs:
             return None
         self.own = own_device(threads(s))
         shape = shape_of(work.model)
-        told = cost(work, shape, self.own.memory, trains_in_bf16(shape.parameters))
+        told = cost(work, shape, step_memory(self.own, s), trains_in_bf16(shape.parameters))
         return told, self.rates(s, work, shape, sample)
 
     def there(self, told: Cost, rates: Rates) -> tuple[Cost, float]:
         """The cost on the other device, whose memory is another, and its seconds."""
         assert self.sheet is not None and self.own is not None
-        bf16 = self.sheet.bf16 is not None
+        bf16 = self.sheet.bf16 is not None and told.shape.parameters >= SMALL
         other = cost(told.work, told.shape, self.sheet.bytes, bf16)
-        return other, other.projected(rates, self.own.sheet, self.sheet)
+        return other, other.projected(rates, self.own.sheet, self.sheet, bf16)
 
     def rates(self, s: Settings, work: Work, shape: ModelShape, sample: Sample) -> Rates:
         """Measured once for every model, at the lengths that its students have with passages."""
@@ -106,7 +108,7 @@ def cost_lines(wanted: Sequence[Wanted], gpu: str = "", again: bool = False) -> 
     for one in wanted:
         found = costs.of(one)
         if found is None:
-            rows.append([one.job.step, one.method, str(one.count), _otherwise(one.job.step)])
+            rows.append([one.job.step, one.method, str(one.count), _otherwise(one)])
             continue
         told, rates = found
         seconds = one.count * told.seconds(rates)
@@ -122,8 +124,9 @@ def cost_lines(wanted: Sequence[Wanted], gpu: str = "", again: bool = False) -> 
     return ["Costs, before anything is made:", "", *table, "", *_legend(wanted, costs)]
 
 
-def _otherwise(step: str) -> str:
-    return _OTHERWISE.get(step, "not reckoned")
+def _otherwise(wanted: Wanted) -> str:
+    asked = wanted.job.step == "verdicts" and is_endpoint(wanted.settings.reader)
+    return _OTHERWISE["rationales"] if asked else _OTHERWISE.get(wanted.job.step, "not reckoned")
 
 
 def _told(told: Cost) -> list[str]:

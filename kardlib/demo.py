@@ -13,6 +13,7 @@ from .errors import KardError
 from .jobs import MOST_WORKERS, cores
 from .notebook_params import Plan, all_notebooks, plan_runs
 from .notebook_run import Outcome, is_finished, run_notebook
+from .notebook_studies import lacking
 from .presets import runs_root
 from .report import main_table, merge_notes, merge_rows
 from .runs import RECORD, RunRecord, input_hashes, read_record, run_folder
@@ -37,6 +38,14 @@ def main_path() -> list[Path]:
     if missing:
         raise KardError(f"notebooks {', '.join(missing)}: not there; is this a whole clone?")
     return [by_number[number] for number in MAIN_PATH]
+
+
+def with_cells(plans: Sequence[Plan], say: Say = print) -> list[Plan]:
+    """Plans of the notebooks whose tables have cells under the settings; a line names the others."""
+    left_out = [plan for plan in plans if lacking(plan.notebook, plan.settings)]
+    if left_out:
+        say(f"left out, as their tables have no cells under these settings: {', '.join(p.notebook for p in left_out)}")
+    return [plan for plan in plans if plan not in left_out]
 
 
 def run_plans(plans: Sequence[Plan], again: bool = False, say: Say = print) -> list[Outcome]:

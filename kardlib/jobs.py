@@ -19,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .devices import OwnDevice
 from .errors import KardError
 from .presets import Settings, runs_root
 
@@ -57,6 +58,11 @@ def workers(settings: Settings) -> int:
 def threads(settings: Settings) -> int:
     """Threads of one step: one at mini size, else its share of the cores."""
     return 1 if settings.preset == "mini" else max(1, cores() // workers(settings))
+
+
+def step_memory(device: OwnDevice, settings: Settings) -> float:
+    """Bytes of one step: a GPU's whole memory, or of the machine's the share that each of the workers has."""
+    return device.memory / (workers(settings) if device.kind == "cpu" else 1)
 
 
 def cores() -> int:

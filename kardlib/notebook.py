@@ -8,6 +8,7 @@ from typing import Any
 
 from .experiment import Experiment
 from .jobs import threads
+from .notebook_studies import refuse_lacking
 from .presets import Settings, resolve
 from .runs import Run, open_run
 
@@ -24,11 +25,12 @@ def open_notebook(notebook: str, namespace: Mapping[str, Any], extra: Sequence[s
         The run, whose ``finish`` writes ``record.json``, and the experiment.
 
     Raises:
-        KardError: a parameter's value is wrong.
+        KardError: a parameter's value is wrong, or the notebook's tables have no cells under the settings.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     parameters = {name: namespace[name] for name in Settings.model_fields if name in namespace and name != "preset"}
     settings = resolve(namespace["preset"], **parameters)
+    refuse_lacking(notebook, settings)
     run = open_run(notebook, settings, extra={name: namespace[name] for name in extra})
     import torch
     import transformers

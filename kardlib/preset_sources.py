@@ -29,9 +29,26 @@ SOURCES: dict[str, tuple[Source, str]] = {
     "reranker_lr": ("code", "linear schedule with 5 % warm-up"),
     "reranker_epochs": ("code", "3"),
     "reranker_batch": ("code", "16"),
+    "answers": ("ours", "parsed from the text as it is written"),
+    "student_keep": ("ours", "the last epoch"),
+    "reranker_form": ("code", "late interaction"),
+    "dapt_lr": ("ours", "that of the students"),
+    "dapt_epochs": ("ours", "1"),
+    "rag_form": ("ours", "the sum over passages is that of a whole sequence"),
+    "retriever_lr": ("ours", "that of the students"),
+    "retriever_warmup_lr": ("ours", "the same at every size"),
+    "retriever_warmup_epochs": ("ours", "the same at every size"),
+    "retriever_warmup_batch": ("ours", "the same at every size"),
     "student_part": ("ours", "rows in memory at a time; the effective batch is student_batch"),
 }  # fmt: skip
-"""Of every setting of the preset but the data set."""
+"""Of every setting that numbers depend on, but those of :data:`NEUTRAL`."""
+
+NEUTRAL = frozenset({
+    "preset", "dataset", "size", "data_dir", "index", "share", "world", "inventory", "retrain", "engine", "dapt",
+    "dapt_text", "student_checkpointing", "student_lora", "reranker_part", "reranker_chunk", "lora", "reranker_curves",
+    "reranker_vectors", "reranker_loss", "reranker_frozen_passages", "pool_as_released", "prompt_as_released",
+})  # fmt: skip
+"""What is asked about, memory, speed and switches that are off: under the preset they set no hyperparameter."""
 
 
 def our_choices() -> list[str]:

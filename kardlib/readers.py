@@ -15,7 +15,7 @@ from .published_counts import STRATEGYQA_REPORTED, checked_note
 from .published_sets import MEDQA_TRAIN, fetch_openbookqa, medquad_folder, read_medqa, read_openbookqa, read_strategyqa
 from .splits import cut, hash_share, hold_out_dev, in_dev
 
-__all__ = ["in_dev", "read_dataset"]
+__all__ = ["has_files", "in_dev", "read_dataset"]
 TOY = "{} has never seen ordinary English: its answers to real questions are near chance, whatever the method"
 
 _READERS: dict[str, tuple[Callable[[Path], DataSet], tuple[str, ...]]] = {
@@ -112,6 +112,18 @@ def data_folders(settings: Settings) -> list[Path]:
         return []
     folder = _folder(settings, _READERS[settings.dataset][1])
     return [folder, *([medquad_folder(folder)] if settings.dataset == "medqa" else [])]
+
+
+def has_files(settings: Settings) -> bool:
+    """Whether the data set's files are where the settings say, or it needs none (generated or fetched)."""
+    if settings.dataset in MINI_SETS or (settings.dataset == "openbookqa" and not settings.data_dir):
+        return True
+    known_by = _READERS[settings.dataset][1]
+    try:
+        folder = _folder(settings, known_by)
+    except KardError:
+        return False
+    return any((folder / file).exists() for file in known_by)
 
 
 def _smoke(data: DataSet) -> DataSet:

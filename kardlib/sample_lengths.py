@@ -20,7 +20,7 @@ from .errors import KardError
 from .few_shot import few_shot_prompt, worked_examples
 from .methods import METHODS, TRAININGS, Method
 from .pairs import training_pairs
-from .presets import Settings
+from .presets import SPLIT_SIZES, Settings
 from .prompts import build_prompt, query_of
 from .published_counts import PUBLISHED, STRATEGYQA_REPORTED, count_faults
 from .records import Question, Rationale
@@ -234,6 +234,8 @@ def _assumed(s: Settings, reason: str) -> Sample:
     rationale = min(round(words * 1.4) + answer + 5, s.target_tokens)
     with_passages = min(question + 10 + s.k * (_PASSAGE + 3), s.source_tokens)
     counts = published_questions(s.dataset)
+    if s.size == "smoke":
+        counts = {split: min(count, SPLIT_SIZES["smoke"][split]) for split, count in counts.items()}
     counts["train"] = max(1, round(share * counts["train"]))
     training: dict[str, Lengths] = {
         name: (
@@ -245,5 +247,5 @@ def _assumed(s: Settings, reason: str) -> Sample:
     tested |= {row.name: ((s.source_tokens, s.target_tokens),) for row in METHODS if row.examples}
     return Sample(
         counts, None, training, tested, (question + rationale,), (question,), (_PASSAGE,),
-        (f"counts as published, all lengths assumed: {reason}",),
+        (f"counts as {'of size smoke' if s.size == 'smoke' else 'published'}, all lengths assumed: {reason}",),
     )  # fmt: skip

@@ -84,14 +84,15 @@ class Cost:
         seconds = self.training / rates.training + self.reading / rates.reading + self.writing / rates.writing
         return seconds + touched * self.shape.parameters
 
-    def projected(self, rates: Rates, own: Sheet | None, sheet: Sheet) -> float:
+    def projected(self, rates: Rates, own: Sheet | None, sheet: Sheet, bf16: bool = True) -> float:
         """Seconds on another device: its sheet's peak times the measured share; a token written for a batch takes at
         least the time of reading all weights once.
 
         Args:
             own: sheet of the device that was measured; without one its share is that of its own matrix product.
+            bf16: whether the model trains in bfloat16 there, as far as that device can.
         """
-        train = rates.share * (rates.product / own.peak(rates.bf16) if own else 1) * sheet.peak(True)
+        train = rates.share * (rates.product / own.peak(rates.bf16) if own else 1) * sheet.peak(bf16)
         read, write = (
             rate / (own.peak(False) if own else rates.product_fp32) * sheet.peak(False)
             for rate in (rates.reading, rates.writing)

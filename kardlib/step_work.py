@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .endpoint_teacher import is_endpoint
 from .jobs import Job
 from .keys import WIDTH
 from .methods import TRAININGS, method
@@ -26,6 +27,8 @@ def work_of(job: Job, s: Settings, sample: Sample) -> Work | None:
     if step == "student":
         return _student(s, sample, a["training"])
     if step == "verdicts":
+        if is_endpoint(s.reader):
+            return None
         lengths = tuple((source, _FILTER_TOKENS) for source in sample.judged)
         return Work("write", s.reader, lengths, n["train"] * s.l, READ)
     if step in ("predictions", "controls"):

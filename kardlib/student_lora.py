@@ -10,7 +10,14 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from .errors import KardError
+from .model_shape import ModelShape
 from .reranker_lora import PROJECTIONS, Lora
+
+
+def lora_parameters(shape: ModelShape, lora: Lora) -> int:
+    """Weights of the updates: two narrow matrices for each query and each value."""
+    attentions = shape.layers + 2 * shape.decoder_layers
+    return attentions * lora.rank * (2 * shape.hidden + shape.inner + shape.kv_inner)
 
 
 def with_lora(model: PreTrainedModel, lora: Lora) -> Any:

@@ -17,7 +17,7 @@ from .presets import Settings, nearest, resolve
 
 DATASETS: dict[str, dict[str, str]] = {
     "mini": {"medqa": "mini-medqa", "strategyqa": "mini-strategyqa", "openbookqa": "mini-openbookqa"},
-    "laptop": {"openbookqa": "openbookqa"},
+    "laptop": {"medqa": "medqa", "strategyqa": "strategyqa", "openbookqa": "openbookqa"},
     "paper": {"medqa": "medqa", "strategyqa": "strategyqa", "openbookqa": "openbookqa"},
 }
 """Which set plays which of the paper's, for each preset."""
@@ -147,15 +147,18 @@ def cells_of(table: str, given: Settings) -> list[Cell]:
 
     Args:
         given: settings that hold wherever the table sets nothing else; its data set and student are left aside, since
-            the table has its own. Parts of the paper's that nobody plays under the preset are left out.
+            the table has its own. Parts of the paper's that nobody plays under the preset are left out, and under the
+            teacher "annotations" MedQA, which has none, and changes that want several rationales.
     """
-    wanted = study(table)
+    wanted, annotated = study(table), given.teacher == "annotations"
     methods = wanted.methods or {row.name: row.name for row in METHODS}
     return [
         Cell(table, f"{label}{words}", name, _settings(wanted, name, changes, given, dataset, student))
         for dataset in _played(wanted.datasets, DATASETS, given)
+        if not (annotated and dataset == "medqa")
         for student in _played(wanted.students, STUDENTS, given)
         for words, changes in wanted.changes.items()
+        if not (annotated and changes.get("l", 1) > 1)
         for label, name in methods.items()
         if name in wanted.reached.get(words, methods.values())
     ]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import student, student_fit
+from .calibration import trains_in_bf16
 from .candidates import Candidates, question_candidates
+from .devices import own_device
+from .jobs import step_memory, threads
 from .methods import TRAININGS, Training
+from .model_shape import shape_of
 from .models import token_counter
 from .pairs import training_pairs
-from .processes import together
+from .presets import Settings
+from .processes import together, world
 from .prompts import Pair, build_target, query_of
 from .store import SCRATCH, write_json
 from .student import Hyperparameters
+from .student_lora import lora_parameters
+from .training_memory import largest_batch
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -39,12 +47,30 @@ def train_student_on(experiment: Experiment, folder: Path, training: str, seed: 
     if options != student_fit.Options() or together():
         dev = _dev_pairs(experiment, TRAININGS[training]) if options.best_on_dev else []
         hyper = Hyperparameters.of(s)
+        options = safe_options(s, options, pairs)
         fitted = student_fit.fit_student(base, pairs, hyper, seed, folder / "model", folder / SCRATCH, options, dev)
         write_json(folder / "curve.json", fitted.curve)
         write_json(folder / "held.json", fitted.held)
         return
     curve = student.train_student(base, pairs, Hyperparameters.of(s), seed, folder / "model", folder / SCRATCH)
     write_json(folder / "curve.json", curve)
+
+
+def safe_options(s: Settings, options: student_fit.Options, pairs: Sequence[Pair]) -> student_fit.Options:
+    """The options with a part, and checkpointing, that this device's memory has room for.
+
+    A GPU says when memory runs out and parts are halved then; on a CPU the system kills the process.
+    """
+    shape, device, count = shape_of(s.student), own_device(threads(s)), token_counter(s.student)
+    source = min(max((count(p.source) + 1 for p in pairs), default=1), s.source_tokens)
+    target = min(max((count(p.target) + 1 for p in pairs), default=1), s.target_tokens)
+    rows = options.part or -(-s.student_batch // world())
+    memory = step_memory(device, s) / (world() if device.kind == "cpu" else 1)
+    bf16, trainable = trains_in_bf16(shape.parameters), lora_parameters(shape, options.lora) if options.lora else None
+    fit = largest_batch(shape, rows, source, target, memory, bf16, options.checkpointing or None, trainable)
+    if fit is None:  # by the estimate, an upper bound: one row at a time is what is left to try
+        return replace(options, part=1, checkpointing=True)
+    return replace(options, part=fit.batch, checkpointing=fit.checkpointing)
 
 
 def _dev_pairs(experiment: Experiment, training: Training) -> list[Pair]:

@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import benchmarks.__main__ as bench  # noqa: E402
 from benchmarks.__main__ import main, merged, table  # noqa: E402
 from benchmarks.growth import slope  # noqa: E402
 from benchmarks.passages import Numbered, texts  # noqa: E402
@@ -43,6 +44,16 @@ def test_a_part_of_the_table_is_renewed() -> None:
     rows = merged(old, [row("b", "x", 1.0, 9.0, "s"), row("c", "x", 1.0, 4.0, "s")])
     assert [(one["name"], one["ratio"]) for one in rows] == [("a", 2), ("b", 9), ("c", 4)]
     assert table(rows).splitlines()[3] == "| b | x | 9 | 1 | 9 | s |"
+
+
+def test_a_section_that_failed_is_named_and_fails_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = row("x", "y", 1.0, 2.0, "s")
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(bench, "run_section", lambda name: [made] if name == "search" else [])
+    assert main(["search", "build"]) == 1 and "earlier run if any: build" in capsys.readouterr().err
+    assert main(["search"]) == 0
 
 
 def test_small_parts(capsys: pytest.CaptureFixture[str]) -> None:

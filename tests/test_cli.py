@@ -16,7 +16,7 @@ from tiny_notebook import PARAMETERS, write_notebook
 
 from kardlib import notebook_params, notebook_run, selftest
 from kardlib.cli import main
-from kardlib.demo import MAIN_PATH
+from kardlib.demo import MAIN_PATH, with_cells
 from kardlib.doctor import model_finding, pinned
 from kardlib.errors import KardError
 from kardlib.notebook_params import check_parameters, find_notebook, notebook_parameters, plan_run, plan_runs
@@ -135,6 +135,19 @@ def test_of_several_notebooks_each_gets_what_it_declares(tmp_path: Path) -> None
     assert [plan.given for plan in plans] == [{"k": 2, "preset": "laptop"}, {"preset": "laptop"}]
     with pytest.raises(KardError, match="did you mean 'shout'"):
         plan_runs(paths, {"shuot": "true"})
+
+
+def test_all_leaves_out_notebooks_without_cells_in_one_line_and_alone_they_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_kernel: None
+) -> None:
+    paths = [write_notebook(tmp_path / "notebooks", name=name) for name in ("02_tiny", "10_tiny", "13_tiny")]
+    laptop, mini = (with_cells(plan_runs(paths, {"preset": preset})) for preset in ("laptop", "mini"))
+    assert [plan.notebook for plan in laptop] == ["02_tiny"] and len(mini) == 3
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1 and "10_tiny, 13_tiny" in out
+    assert main(["run", "10", "--preset", "laptop"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("kard: 10_tiny: no cells for Fig 3") and error.count("\n") == 1
 
 
 def test_a_run_leaves_record_and_notebook_and_is_not_repeated(

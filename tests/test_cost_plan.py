@@ -12,20 +12,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from kardlib import calibration, cost_plan, sample_lengths, step_costs
+from kardlib import calibration, cost_plan, sample_lengths, step_costs, student_fit, training_steps
 from kardlib.calibration import Rates, calibrated, product_rate, rates_file, trains_in_bf16
 from kardlib.devices import OwnDevice, own_device, sheet_of, sheets
 from kardlib.errors import KardError
-from kardlib.jobs import Job
+from kardlib.jobs import Job, step_memory
 from kardlib.methods import METHODS, TRAININGS
 from kardlib.model_flops import example_flops
 from kardlib.model_shape import config_of, shape_of
 from kardlib.plan import main_cells, plan
 from kardlib.presets import Settings, resolve
+from kardlib.prompts import Pair
 from kardlib.published_counts import PUBLISHED
 from kardlib.sample_lengths import published_questions, sample_of
 from kardlib.step_costs import Work, cost
 from kardlib.step_work import SEARCHES, work_of
+from kardlib.training_memory import safe_bytes, training_bytes
 
 GB = 1e9
 RATES = Rates(
@@ -188,6 +190,48 @@ def test_examples_are_questions_times_rationales_times_epochs() -> None:
     assert ranked is not None and ranked.examples == 1273 * 101  # no passage is known to come twice
 
 
+def test_a_reader_behind_an_endpoint_is_asked_and_computes_nothing_here(measured: list[str]) -> None:
+    page = plan(told(dataset="medqa", reader="openai"))
+    line = next(line for line in page[page.index("Costs, before") :].splitlines() if "verdicts" in line)
+    assert "asked of the teacher" in line
+
+
+def test_a_small_model_is_projected_in_float32_and_a_large_one_in_bfloat16(tiny_t5: str) -> None:
+    costs = cost_plan.Costs("A100 80GB")
+    costs.own = OwnDevice("here", "cpu", 8 * GB)
+    for name, peak in ((tiny_t5, 19.5e12), ("google/flan-t5-base", 312e12)):
+        found = cost(one_length("train"), shape_of(name), 80 * GB, False)
+        other, seconds = costs.there(found, RATES)
+        update = other.updates * other.shape.parameters * 28 / 2.039e12
+        assert seconds == pytest.approx(other.training / (0.4 * peak) + update)
+
+
+def test_smoke_size_is_costed_as_smoke_without_files() -> None:
+    assert sample_of(told(dataset="medqa", size="smoke", data_dir="")).questions == {"train": 96, "dev": 32, "test": 48}
+
+
+def test_steps_side_by_side_share_a_cpus_memory_but_not_a_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KARD_WORKERS", "4")
+    memory = [step_memory(OwnDevice("x", kind, 8 * GB), told()) for kind in ("cpu", "cuda")]
+    assert memory == [2 * GB, 8 * GB]
+
+
+def test_a_student_is_trained_in_parts_that_memory_has_room_for(tiny_t5: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KARD_WORKERS", "1")
+    settings, shape = told(student=tiny_t5), shape_of(tiny_t5)
+    pairs = [Pair("why " * 400, "because " * 100)] * 2
+    asked = student_fit.Options.of(settings)
+    monkeypatch.setattr(training_steps, "own_device", lambda threads: OwnDevice("x", "cpu", 80 * GB))
+    assert training_steps.safe_options(settings, asked, pairs) == asked
+    monkeypatch.setattr(training_steps, "own_device", lambda threads: OwnDevice("x", "cpu", 0.82 * GB))
+    less = training_steps.safe_options(settings, asked, pairs)
+    assert 1 <= less.part < asked.part
+    room = safe_bytes(0.82 * GB)
+    assert training_bytes(shape, less.part, 401, 101, False, less.checkpointing) <= room
+    monkeypatch.setenv("KARD_WORKERS", "2")
+    assert training_steps.safe_options(settings, asked, pairs).part == 1, "not a row, by the estimate"
+
+
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +294,29 @@ def test_a_large_model_is_measured_with_fewer_layers() -> None:
     assert (small.hidden, small.feed_forward, small.vocabulary) == (whole.hidden, whole.feed_forward, whole.vocabulary)
     assert calibration._small_enough(config, whole, 512, 200, 1e15, 1000 * GB)[1] == whole
     assert config.num_layers == 24
+
+
+def test_what_is_measured_has_room_in_memory(tiny_t5: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[int]] = {"training": [], "writing": []}
+
+    def training(model: object, shape: object, kind: str, bf16: bool, batch: int, *_: object) -> tuple[float, ...]:
+        seen["training"].append(batch)
+        return 0.1, 0.2, 0.1
+
+    def writing(model: object, shape: object, kind: str, rows: int, *_: object) -> tuple[float, ...]:
+        seen["writing"].append(rows)
+        return 1.0, 1.0, 0.0
+
+    monkeypatch.setattr(calibration, "_training_seconds", training)
+    monkeypatch.setattr(calibration, "_inference_rates", writing)
+    monkeypatch.setattr(calibration, "product_rate", lambda *_, **__: 1e15)
+    shape, config = shape_of(tiny_t5), config_of(tiny_t5)
+    for memory in (80 * GB, 0.81 * GB, 0.1 * GB):
+        device = OwnDevice("x", "cpu", memory)
+        calibration.measure(config, shape, device, "x", False, 400, 100, 32, 64)
+    assert seen["training"][0] == 32 and seen["writing"][0] == 64
+    assert seen["training"][1] < 32 and training_bytes(shape, seen["training"][1], 400, 100) <= safe_bytes(0.81 * GB)
+    assert (seen["training"][2], seen["writing"][2]) == (1, 2), "what cannot be less is tried"
 
 
 def test_small_models_are_trained_in_float32_and_a_product_has_a_rate() -> None:

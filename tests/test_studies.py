@@ -9,8 +9,9 @@ import pytest
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.methods import method
+from kardlib.notebook_studies import TABLES_OF, cells_at_hand, lacking, refuse_lacking
 from kardlib.presets import Settings, resolve
-from kardlib.readers import read_dataset
+from kardlib.readers import has_files, read_dataset
 from kardlib.records import Ranking, read_jsonl
 from kardlib.report import paper_number, paper_numbers
 from kardlib.scoring import hits_at
@@ -74,6 +75,39 @@ def test_a_preset_without_the_part_leaves_it_out() -> None:
     assert cells_of("3", resolve("laptop")) == []
     with pytest.raises(KardError, match="did you mean"):
         cells_of("Fig4a", resolve("mini"))
+
+
+def test_annotations_are_no_rationales_of_medqa_and_one_a_question() -> None:
+    told, asked = resolve("laptop"), resolve("laptop", teacher="openai")
+    assert {c.settings.dataset for c in cells_of("2", told)} == {"strategyqa", "openbookqa"}
+    assert {c.settings.dataset for c in cells_of("1", asked)} == {"medqa"} and cells_of("1", told) == []
+    own = resolve("mini", teacher="annotations", l=1, filter=False)
+    assert [c.settings.l for c in cells_of("3", own)] == [1, 1], "both students, and no change that wants more"
+    assert lacking("07_x", own) == ["3"] and not lacking("07_x", resolve("mini"))
+
+
+@pytest.mark.parametrize("preset", ["mini", "paper"])
+def test_every_notebook_has_its_tables_where_the_files_are(preset: str, tmp_path: Path) -> None:
+    names = {"medqa": "train.jsonl", "strategyqa": "train.json", "openbookqa": "train_complete.jsonl"}
+    for folder, file in names.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).touch()
+    assert not any(lacking(number, resolve(preset, data_dir=str(tmp_path))) for number in TABLES_OF)
+
+
+def test_sets_without_files_have_no_cells_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KARD_DATA", raising=False)
+    (tmp_path / "train_complete.jsonl").touch()
+    settings = resolve("laptop", dataset="openbookqa", data_dir=str(tmp_path))
+    assert has_files(settings) and has_files(resolve("laptop")) and has_files(resolve("mini", data_dir="/none"))
+    assert not has_files(settings.model_copy(update={"dataset": "strategyqa"}))
+    assert not has_files(resolve("laptop", dataset="strategyqa"))
+    assert {c.settings.dataset for c in cells_at_hand("2", settings)} == {"openbookqa"}
+    assert all(lacking(number, settings) for number in TABLES_OF), "all are of MedQA, or of StrategyQA"
+    with pytest.raises(KardError, match="^11_rag: no cells for Table 7 under preset laptop"):
+        refuse_lacking("11_rag", settings)
+    (tmp_path / "train.json").touch()
+    refuse_lacking("11_rag", settings)
 
 
 def test_share_keeps_a_part_of_train_and_all_of_test() -> None:

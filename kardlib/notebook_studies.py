@@ -1,0 +1,51 @@
+"""Which tables a notebook makes, and whether the settings leave it any."""
+
+from __future__ import annotations
+
+from .errors import KardError
+from .presets import Settings
+from .readers import has_files
+from .studies import Cell, cells_of, study
+
+TABLES_OF = {
+    "07": ("3", "filter"),
+    "08": ("4", "5"),
+    "09": ("Fig 4a", "1", "Fig 4b"),
+    "10": ("Fig 3",),
+    "11": ("7",),
+    "13": ("as released",),
+}
+"""By the notebook's number; the others make the tables of whatever set they are given."""
+
+
+def cells_at_hand(table: str, settings: Settings) -> list[Cell]:
+    """The cells of a table whose data sets' files are there."""
+    return [cell for cell in cells_of(table, settings) if has_files(cell.settings)]
+
+
+def lacking(notebook: str, settings: Settings) -> list[str]:
+    """Tables of a notebook of which a column or row has no cell, for want of a player, a rationale or a file."""
+    return [table for table in TABLES_OF.get(notebook.split("_")[0], ()) if not _whole(table, settings)]
+
+
+def _whole(table: str, settings: Settings) -> bool:
+    cells = cells_at_hand(table, settings)
+    return all(any(cell.row.endswith(words) for cell in cells) for words in study(table).changes)
+
+
+def refuse_lacking(notebook: str, settings: Settings) -> None:
+    """Stop before anything is made where a table of the notebook cannot be.
+
+    Raises:
+        KardError: one line that names the tables.
+    """
+    tables = lacking(notebook, settings)
+    if tables:
+        raise KardError(
+            f"{notebook}: no cells for {', '.join(map(_named, tables))} under preset {settings.preset} with teacher "
+            f"{settings.teacher}: it has no model or rationales for them, or their data set's files are not there"
+        )
+
+
+def _named(table: str) -> str:
+    return f"Table {table}" if table[0].isdigit() else table
