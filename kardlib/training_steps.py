@@ -76,7 +76,8 @@ def safe_options(s: Settings, options: student_fit.Options, pairs: Sequence[Pair
 def _dev_pairs(experiment: Experiment, training: Training) -> list[Pair]:
     """Pairs of the dev questions; their rationales are the teacher's that were written without the gold answer."""
     s, told = experiment.settings, experiment.test_rationale() if training.target == "rationale" else {}
-    items = [(q, told.get(q.id)) for q in experiment.data.dev]
+    # a teacher may have told none of one; without it KARD has no query and RD another target
+    items = [(q, told.get(q.id)) for q in experiment.data.dev if training.target == "answer" or q.id in told]
     count = token_counter(s.student)
     return training_pairs(training, items, experiment.search, s.k, count, s.source_tokens, s.target_tokens)
 

@@ -114,7 +114,7 @@ def test_mini_set_keeps_its_world_under_smoke() -> None:
     data = read_dataset(resolve("mini", size="smoke"))
     sizes = {"train": len(data.train), "dev": len(data.dev), "test": len(data.test)}
     assert sizes == SPLIT_SIZES["smoke"]
-    assert data.mini is not None and data.passages is data.mini.passages and len(data.passages) > 3000
+    assert data.mini is not None and data.passages == data.mini.passages and len(data.passages) > 3000
     assert (data.name, data.paper_name, data.test_split) == ("mini-medqa", "MedQA-USMLE", "test")
 
 
