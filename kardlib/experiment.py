@@ -214,15 +214,13 @@ class Experiment(Keys):
             found = self.candidates(split), self.reranked(seed, split), self.truth(split)
             write_jsonl(folder / "rankings.jsonl", first_passages(*found))
 
-        # a reranker that was made here may differ from the one that shipped: all kappa* are looked up in one ranking
-        own = self.made("reranked", seed=seed, split=split)
-        return self._outputs("rankings", make, not own, seed=seed, split=split)
+        return self._outputs("rankings", make, seed=seed, split=split)
 
-    def _outputs(self, step: str, make: Callable[[Path], None], load: bool = True, **arguments: Any) -> list[Any]:
+    def _outputs(self, step: str, make: Callable[[Path], None], **arguments: Any) -> list[Any]:
         """Outputs that were made here, else those that ship with the kit, else made now."""
         key = self.key(step, **arguments)
         made = (artefact_folder(self.root, step, key) / KEY).exists()
-        if load and not made and (file := self.shipped(step, **arguments)) is not None:
+        if not made and (file := self.shipped(step, **arguments)) is not None:
             header, rows = read_set(file)
             self.tally.load(self.settings, file, header, fingerprint(key))
             return rows

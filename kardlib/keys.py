@@ -116,11 +116,21 @@ class Keys:
         return (self.folder(step, **arguments) / "key.json").exists()
 
     def shipped(self, step: str, **arguments: Any) -> Path | None:
-        """File of a step's shipped outputs; None where there are none, or where ``retrain`` asks for new ones."""
+        """File of a step's shipped outputs.
+
+        None where there are none, where ``retrain`` asks for new ones, and where every model that they come from was
+        trained here: another processor trains otherwise, and one model's answers are compared with each other.
+        """
         if self.settings.retrain or not ships(step, self.settings):
             return None
         file = self.shipped_file(step, **arguments)
-        return file if file.is_file() else None
+        return file if file.is_file() and not self._models_here(step, arguments) else None
+
+    def _models_here(self, step: str, arguments: dict[str, Any]) -> bool:
+        from .steps import models_behind
+
+        models = models_behind(step, arguments, self.settings)
+        return bool(models) and all(self.made(job.step, **job.arguments) for job in models)
 
     def shipped_file(self, step: str, **arguments: Any) -> Path:
         """Where the shipped outputs of a step are, or would be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .jobs import Job
 from .keys import Keys
@@ -44,6 +45,11 @@ def _behind_predictions(job: Job, kept: Job) -> list[Job]:
     found = [Job("student", {"training": training_name(row), "seed": seed})] if row.training else [kept]
     found += [Job("reranked", {"seed": seed} | split)] if row.test_query == "reranker" else []
     return found + ([Job("rationales", {"show_gold": False})] if row.oracle else [])
+
+
+def models_behind(step: str, arguments: dict[str, Any], settings: Settings) -> list[Job]:
+    """The trained models that a step reads itself; a reranker's stand for it where its rankings are read."""
+    return [job for job in behind(Job(step, arguments), settings) if job.step in ("student", "rag", "reranked")]
 
 
 def all_behind(jobs: Sequence[Job], settings: Settings) -> list[Job]:

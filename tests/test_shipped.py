@@ -190,6 +190,30 @@ def test_what_was_made_here_comes_before_what_is_shipped(
     assert (experiment.tally.count("made just now"), later.count("made here before")) == (1, 1)
 
 
+def test_outputs_of_models_that_were_trained_here_are_made_here(
+    made: Made, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bm25, reranker = made.cells[0], made.cells[1]
+    assert (bm25.method, reranker.method) == ("KARD (BM25)", "KARD (Reranker)"), "one student, two rankings"
+    runs = clone.parent / "runs"
+
+    def has(step: str) -> None:
+        shutil.copytree(made.runs / "artefacts" / step, runs / "artefacts" / step)
+
+    assert shipped_of(bm25) and shipped_of(reranker) and shipped_of(reranker, "rankings")
+    has("student")
+    assert shipped_of(bm25) is None and Keys(reranker.settings).shipped("controls", **CONTROL) is None
+    assert shipped_of(reranker) and shipped_of(reranker, "rankings"), "its reranker would have to be trained"
+    assert shipped_of(made.cells[-1]), "the base model is the same everywhere"
+    has("reranked")
+    assert shipped_of(reranker) is None and shipped_of(reranker, "rankings") is None
+    other = with_settings(reranker, kappa_star=20)
+    monkeypatch.setattr(Keys, "shipped_file", lambda self, step, **given: clone)
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    assert shipped_of(other) is None, "a smaller kappa* is looked up in the same ranking"
+    assert shipped_of(with_settings(reranker, k=2)) is not None, "another student"
+
+
 def test_other_code_loads_and_is_told(made: Made, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sources.SOURCES, "reranker", sources.SOURCES["reranker"] + "# new")
     tally = Tally()
