@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from . import comparison
+from .comparison import Comparison
 from .errors import KardError
 from .experiment import Experiment
 from .jobs import Job, run_jobs
@@ -248,8 +250,8 @@ def _numbers(value: Score) -> dict[str, object]:
     }
 
 
-def compare(experiment: Experiment, first: str, second: str, free: bool = False) -> Score:
-    """Paired difference in accuracy of two methods, first minus second, in points.
+def compare(experiment: Experiment, first: str, second: str, free: bool = False) -> Comparison:
+    """Paired comparison of two methods' accuracy, first minus second; see :func:`kardlib.comparison.compare`.
 
     Args:
         free: of the answers as they were written.
@@ -258,7 +260,7 @@ def compare(experiment: Experiment, first: str, second: str, free: bool = False)
         outcomes([experiment.predictions(name, seed) for seed in seeds_of(method(name), experiment)], free)
         for name in (first, second)
     ]
-    return difference(*tables)
+    return comparison.compare(*tables)
 
 
 def compare_hits(experiment: Experiment, k: int, only: Set[str] | None = None) -> Score:
