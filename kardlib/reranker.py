@@ -8,9 +8,11 @@ the default) and a cross-encoder. What they are, how they are loaded and how the
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -29,7 +31,11 @@ from .safe_folder import NO_CODE, refuse_code
 Form = Literal["late-interaction", "cross-encoder"]
 TOKENS = 256
 BLOCK_CHARACTERS = 1 << 21
-"""Text whose token vectors are in memory at a time: about half a million tokens, 0.8 GB at a width of 384."""
+"""Text whose token vectors are in memory at a time: about half a million tokens, 0.8 GB at a width of 384. As much
+again is kept of passages that later questions have among their candidates too."""
+GPU_BATCH = 128
+CPU_BATCH_CHARACTERS = 6144
+"""Text of one forward pass on a CPU, some thousand tokens: more no longer fits into its caches and is slower."""
 
 
 class Reranker(Protocol):
@@ -59,16 +65,21 @@ class LateInteraction:
         self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
     ) -> list[Candidates]:
         asked, ranked = self.encode(list(queries), "query"), []
+        vectors: dict[str, Tensor] = {}
+        still = Counter(i for group in candidates for i in group.passages)
         for block, needed in _blocks(candidates, texts):
-            vectors = dict(zip(needed, self.encode(list(needed.values()), "document"), strict=True))
+            new = {i: text for i, text in needed.items() if i not in vectors}
+            vectors |= zip(new, self.encode(list(new.values()), "document") if new else [], strict=True)
             for group in block:
                 query = asked[len(ranked)]
                 ranked.append(best_first(group, self.maxsim(query, [vectors[i] for i in group.passages])))
+                still.subtract(group.passages)
+            vectors = {i: vectors[i] for i in _wanted_again(vectors, still, texts)}
         return ranked
 
     def encode(self, texts: list[str], task: Literal["query", "document"]) -> list[Tensor]:
         """Vectors of each text, shape ``(tokens, width)``, float32."""
-        encoded = self.model.encode(texts, task=task, batch_size=128, show_progress_bar=False)
+        encoded = self.model.encode(texts, task=task, batch_size=batch_of(texts), show_progress_bar=False)
         return [vectors.float() for vectors in encoded]
 
     @staticmethod
@@ -115,7 +126,8 @@ class CrossEncoding:
         self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
     ) -> list[Candidates]:
         pairs = [(query, texts[i]) for query, group in zip(queries, candidates, strict=True) for i in group.passages]
-        scores = iter(self.model.predict(pairs, batch_size=128, show_progress_bar=False).tolist())
+        batch = batch_of([f"{query} {text}" for query, text in pairs])
+        scores = iter(self.model.predict(pairs, batch_size=batch, show_progress_bar=False).tolist())
         return [best_first(group, [next(scores) for _ in group.passages]) for group in candidates]
 
 
@@ -187,6 +199,21 @@ def _blocks(
         size += sum(map(len, new.values()))
     if block:
         yield block, dict(sorted(held.items()))
+
+
+def _wanted_again(held: Iterable[str], still: Mapping[str, int], texts: Mapping[str, str]) -> list[str]:
+    """Passages that later groups have too, those of most groups first, as many as ``BLOCK_CHARACTERS`` hold."""
+    again = sorted((i for i in held if still[i] > 0), key=lambda i: (-still[i], i))
+    sizes = itertools.accumulate(len(texts[i]) for i in again)
+    return [i for i, size in zip(again, sizes, strict=True) if size <= BLOCK_CHARACTERS]
+
+
+def batch_of(texts: Sequence[str]) -> int:
+    """Texts of one forward pass: few on a CPU where they are long, see ``CPU_BATCH_CHARACTERS``."""
+    if device().type != "cpu" or not texts:
+        return GPU_BATCH
+    mean = sum(map(len, texts)) / len(texts)
+    return int(min(GPU_BATCH, max(1, CPU_BATCH_CHARACTERS // max(1, mean))))
 
 
 def best_first(group: Candidates, scores: Sequence[float]) -> Candidates:

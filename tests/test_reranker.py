@@ -161,9 +161,16 @@ def test_vectors_of_few_passages_are_in_memory_at_a_time(tiny_bert: str, monkeyp
     encoded.clear()
     monkeypatch.setattr(reranker, "BLOCK_CHARACTERS", len(TEXTS["a"]) + len(TEXTS["b"]))
     apart = encoder.rank([QUERY, "x", QUERY], groups, TEXTS)
-    assert encoded == [[TEXTS["a"], TEXTS["b"]], [TEXTS["b"], TEXTS["c"]], [TEXTS["d"]]]
+    assert encoded == [[TEXTS["a"], TEXTS["b"]], [TEXTS["c"]], [TEXTS["d"]]], "b comes again and is kept"
     for one, other in zip(apart, together, strict=True):
         assert one.passages == other.passages and one.scores == pytest.approx(other.scores, abs=1e-4)
+
+
+def test_long_texts_go_through_a_cpu_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [reranker.batch_of(["x" * n] * 3) for n in (1, 100, 512, 10**5)] == [128, 61, 12, 1]
+    assert reranker.batch_of([]) == 128
+    monkeypatch.setattr(reranker, "device", lambda: torch.device("cuda"))
+    assert reranker.batch_of(["x" * 10**5]) == 128
 
 
 def test_ties_go_by_id() -> None:
