@@ -18,6 +18,7 @@ from .bm25 import Searcher
 from .candidates import question_candidates
 from .errors import KardError
 from .few_shot import few_shot_prompt, worked_examples
+from .keys import WIDTH
 from .methods import METHODS, TRAININGS, Method
 from .pairs import training_pairs
 from .presets import SPLIT_SIZES, Settings
@@ -83,6 +84,8 @@ def sample_of(settings: Settings) -> Sample:
 
 
 def _measured(settings: Settings) -> Sample:
+    from .reranker import TOKENS  # takes seconds
+
     experiment, notes = _readable(settings), []
     data = experiment.data
     counts = {"train": len(data.train), "dev": len(data.dev), "test": len(data.test)}
@@ -96,11 +99,21 @@ def _measured(settings: Settings) -> Sample:
     notes += [note, note_student, note_encoder if note_encoder != note_student else ""]
     notes.append(f"lengths of {len(asked)} training questions of {len(data.train):,}")
     training, tested, judged = _laid_out(settings, experiment, asked, told, student)
-    passages = [data.passages[i].text for i in range(0, len(data.passages), max(1, len(data.passages) // SAMPLE))]
+
+    def encoded(text: str) -> int:
+        return min(encoder(text) + 2, TOKENS)  # with both special tokens
+
     return Sample(
-        counts, len(data.passages), training, tested, judged, tuple(encoder(query_of(q)) for q in asked),
-        tuple(encoder(text) for text in passages), tuple(filter(None, notes)),
+        counts, len(data.passages), training, tested, judged, tuple(encoded(query_of(q)) for q in asked),
+        tuple(encoded(text) for text in _found(experiment.search, asked)), tuple(filter(None, notes)),
     )  # fmt: skip
+
+
+def _found(search: Searcher, asked: Sequence[Question]) -> list[str]:
+    """Passages that a reranker reads: longer than others, as they share words with a question."""
+    few = asked[: SAMPLE // 4]
+    found = (question_candidates(search, q, min(WIDTH, len(search.texts))).passages for q in few)
+    return [search.texts[i] for passages in found for i in passages[:: max(1, len(passages) // 4)]]
 
 
 def _readable(settings: Settings) -> Experiment:

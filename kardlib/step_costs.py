@@ -17,7 +17,7 @@ from .devices import Sheet
 from .model_flops import example_flops, prompt_flops, written_flops
 from .model_shape import ModelShape
 from .sample_lengths import Lengths
-from .training_memory import Fit, largest_batch, writing_bytes
+from .training_memory import Fit, largest_batch, safe_bytes, training_bytes, writing_bytes
 
 Act = Literal["train", "write", "encode"]
 _DRAWN = 3200
@@ -40,6 +40,9 @@ class Work:
         samples: texts for each prompt.
         options: texts that are scored behind each answer; 0 where the answer counts as it is written.
         unit: examples that stay together in memory (a question's passages).
+        part: examples in memory at a time in training, where a setting says so; 0 where memory decides.
+        chunk: examples that are padded together in training; 0 for all that are in memory at a time.
+        sorted: whether training takes examples of about one length together.
     """
 
     act: Act
@@ -50,6 +53,9 @@ class Work:
     samples: int = 1
     options: int = 0
     unit: int = 1
+    part: int = 0
+    chunk: int = 0
+    sorted: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,21 @@ def cost(work: Work, shape: ModelShape, memory: float, bf16: bool) -> Cost:
     told = {"examples": work.examples, "tokens": work.examples * mean_tokens}
     if work.act == "train":
         return _training(work, shape, memory, bf16, longest, told)
-    size = writing_bytes(shape, work.batch, *longest, work.samples)
     parts = [_written(work, shape, batch) for batch in _batches(work, sort_all=True)]
     share = work.examples / sum(part[0] for part in parts)
     _, flops, reading, writing, turns = (share * sum(column) for column in zip(*parts, strict=True))
     return Cost(work, shape, **told, flops=flops, training=0, reading=reading, writing=writing, updates=0, passes=0,
-                turns=turns, fit=Fit(work.batch, 1, False, size))  # fmt: skip
+                turns=turns, fit=_fit_written(work, shape, longest, memory))  # fmt: skip
+
+
+def _fit_written(work: Work, shape: ModelShape, longest: tuple[int, int], memory: float) -> Fit | None:
+    """The batch, halved until it goes in, as it is where memory runs out; None where one prompt does not."""
+    batch = work.batch
+    while (size := writing_bytes(shape, batch, *longest, work.samples)) > safe_bytes(memory):
+        if batch == 1:
+            return None
+        batch //= 2
+    return Fit(batch, 1, False, size)
 
 
 def _training(
@@ -127,16 +142,16 @@ def _training(
 ) -> Cost:
     units = max(1, work.batch // work.unit)
     fit = _fit(shape, work, units, longest, memory, bf16)
-    part = fit.batch if fit else work.unit
+    part = fit.batch if fit else work.part or work.unit
     again = bool(fit and fit.checkpointing)
     flops = padded = count = 0.0
     for batch in _batches(work, sort_all=False):
         for cut in range(0, len(batch), part):
-            rows = batch[cut : cut + part]
-            source, target = max(s for s, _ in rows), max(t for _, t in rows)
-            padded += len(rows) * example_flops(shape, source, target).training(again)
-            flops += sum(example_flops(shape, s, t).training() for s, t in rows)
-            count += len(rows)
+            for rows in _padded_together(work, batch[cut : cut + part]):
+                source, target = max(s for s, _ in rows), max(t for _, t in rows)
+                padded += len(rows) * example_flops(shape, source, target).training(again)
+                flops += sum(example_flops(shape, s, t).training() for s, t in rows)
+                count += len(rows)
     share = work.examples / count
     return Cost(work, shape, **told, flops=share * flops, training=share * padded, reading=0, writing=0,
                 updates=work.examples / work.batch, passes=work.examples / part, turns=0,
@@ -144,9 +159,20 @@ def _training(
 
 
 def _fit(shape: ModelShape, work: Work, units: int, longest: tuple[int, int], memory: float, bf16: bool) -> Fit | None:
-    """The largest safe part of a batch, in whole units."""
+    """The largest safe part of a batch, in whole units; the part that is set, where one is, if that goes in."""
+    if work.part:
+        part = min(work.part, work.batch)
+        size = training_bytes(shape, part, *longest, bf16)
+        return Fit(part, -(-work.batch // part), False, size) if size <= safe_bytes(memory) else None
     fit = largest_batch(shape, units, *longest, memory, bf16, unit=work.unit)
     return Fit(fit.batch * work.unit, fit.accumulation, fit.checkpointing, fit.bytes) if fit else None
+
+
+def _padded_together(work: Work, rows: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """What is in memory at a time as it is padded: all alike, or in chunks of about one length."""
+    size = work.chunk or len(rows)
+    rows = sorted(rows) if work.chunk else rows
+    yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _written(work: Work, shape: ModelShape, rows: Sequence[tuple[int, int]]) -> tuple[float, ...]:
@@ -157,18 +183,24 @@ def _written(work: Work, shape: ModelShape, rows: Sequence[tuple[int, int]]) -> 
         return len(rows), flops, len(rows) * example_flops(shape, source).forward, 0.0, 0.0
     flops = sum(prompt_flops(shape, s, n).forward + written_flops(shape, s, t, n).forward for s, t in rows)
     reading = len(rows) * prompt_flops(shape, source, n).forward
-    if work.options:
-        scored = example_flops(shape, source, target).forward * (1 if shape.kind == "seq2seq" else work.options)
-        flops += sum(example_flops(shape, s, t).forward for s, t in rows)
-        reading += len(rows) * scored
+    if work.options:  # what stands before the options is read once more; an encoder's states are kept
+        flops += sum(_reread(shape, s, t) for s, t in rows)
+        reading += len(rows) * _reread(shape, source, target)
     return len(rows), flops, reading, len(rows) * written_flops(shape, source, target, n).forward, float(target)
 
 
+def _reread(shape: ModelShape, source: int, target: int) -> float:
+    kept = prompt_flops(shape, source).forward if shape.kind == "seq2seq" else 0.0
+    return example_flops(shape, source, target).forward - kept
+
+
 def _batches(work: Work, sort_all: bool) -> Iterator[list[tuple[int, int]]]:
-    """Batches of drawn lengths: sorted by prompt as a whole in writing, by both in large heaps in training."""
+    """Batches of drawn lengths: sorted by prompt as a whole in writing, by both in large heaps in training, or not."""
     rng, count = np.random.default_rng(0), min(_DRAWN, work.examples)
     drawn = [work.lengths[i] for i in rng.integers(0, len(work.lengths), count)]
     heap = len(drawn) if sort_all else _MEGA * work.batch
     for start in range(0, len(drawn), heap):
-        rows = sorted(drawn[start : start + heap], key=(lambda pair: pair[0]) if sort_all else sum)
+        rows = drawn[start : start + heap]
+        if sort_all or work.sorted:
+            rows = sorted(rows, key=(lambda pair: pair[0]) if sort_all else sum)
         yield from (rows[cut : cut + work.batch] for cut in range(0, len(rows), work.batch))

@@ -73,9 +73,11 @@ def _reranker(s: Settings, sample: Sample) -> Work:
     """Texts of a row: the question and the passages of its pool; a cross-encoder reads them in pairs."""
     rows, pairs = sample.questions["train"] * s.l * s.reranker_epochs, _pairs(sample)
     if s.reranker_form == "cross-encoder":
-        return Work("train", s.encoder, pairs, rows * s.pool, s.reranker_batch * s.pool, unit=s.pool)
-    texts = _texts(sample, s.pool)
-    return Work("train", s.encoder, texts, rows * (1 + s.pool), s.reranker_batch * (1 + s.pool), unit=1 + s.pool)
+        lengths, unit = pairs, s.pool
+    else:
+        lengths, unit = _texts(sample, s.pool), 1 + s.pool
+    memory = {"unit": unit, "part": s.reranker_part * unit, "chunk": s.reranker_chunk}
+    return Work("train", s.encoder, lengths, rows * unit, s.reranker_batch * unit, **memory, sorted=False)
 
 
 def _reranked(s: Settings, sample: Sample, questions: int) -> Work:

@@ -18,7 +18,7 @@ from kardlib.devices import OwnDevice, own_device, sheet_of, sheets
 from kardlib.errors import KardError
 from kardlib.jobs import Job, step_memory
 from kardlib.methods import METHODS, TRAININGS
-from kardlib.model_flops import example_flops
+from kardlib.model_flops import example_flops, prompt_flops
 from kardlib.model_shape import config_of, shape_of
 from kardlib.plan import main_cells, plan
 from kardlib.presets import Settings, resolve
@@ -154,6 +154,33 @@ def test_samples_and_scoring_cost_more() -> None:
     assert vote.writing == pytest.approx(5 * greedy.writing) and greedy.reading < vote.reading < 5 * greedy.reading
     assert scored.reading > greedy.reading and scored.writing == greedy.writing
     assert greedy.turns == pytest.approx(20 * 640 / 32)
+
+
+def test_scoring_options_reads_no_prompt_twice() -> None:
+    t5, opt = shape_of("google/flan-t5-small"), shape_of("facebook/opt-350m")
+    for shape in (t5, opt):
+        plain, scored = (cost(one_length("write", options=n), shape, 80 * GB, False) for n in (0, 4))
+        assert scored.reading - plain.reading == pytest.approx(scored.flops - plain.flops)
+    plain, scored = (cost(one_length("write", options=n), t5, 80 * GB, False) for n in (0, 4))
+    decoder = example_flops(t5, 100, 20).forward - prompt_flops(t5, 100).forward
+    assert scored.flops - plain.flops == pytest.approx(640 * decoder)
+
+
+def test_a_reranker_pads_what_is_in_memory_as_it_comes_and_less_in_chunks() -> None:
+    shape, lengths = shape_of("michiyasunaga/LinkBERT-base"), tuple((s, 0) for s in range(10, 250, 7))
+    work = one_length("train", lengths=lengths, batch=144, unit=9, examples=1440, part=36, sorted=False)
+    whole, chunked, easy = (
+        cost(one, shape, 80 * GB, False) for one in (work, replace(work, chunk=8), replace(work, sorted=True))
+    )
+    assert whole.fit and (whole.fit.batch, whole.fit.accumulation) == (36, 4) and whole.passes == 40
+    assert whole.flops == pytest.approx(chunked.flops) and easy.training < chunked.training < whole.training
+    assert cost(work, shape, 2 * GB, False).fit is None, "the part is not made smaller"
+
+
+def test_a_batch_of_prompts_is_halved_until_it_goes_in() -> None:
+    shape = shape_of("google/flan-t5-small")
+    roomy, tight, none = (cost(one_length("write"), shape, m * GB, False).fit for m in (80, 1.3, 1))
+    assert roomy and roomy.batch == 32 and tight and tight.batch < 32 and none is None
 
 
 def test_a_faster_sheet_takes_less_time_and_writing_at_least_reads_the_weights() -> None:
