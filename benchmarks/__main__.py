@@ -29,13 +29,19 @@ def run_section(name: str) -> list[Row]:
         if done.returncode or not path.is_file():
             print(f"{name}: not measured", file=sys.stderr)
             return []
-        return json.loads(path.read_text(encoding="utf-8"))
+        return [row | {"section": name} for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def merged(old: list[Row], new: list[Row]) -> list[Row]:
-    """New rows in the place of old ones with the same name and opponent; others behind them."""
+    """New rows in the place of old ones with the same name and opponent, others behind them; what a section that was
+    run no longer measures is left out."""
     fresh = {(row["name"], row["against"]): row for row in new}
-    kept = [fresh.pop((row["name"], row["against"]), row) for row in old]
+    ran = {row.get("section", "") for row in new}
+    kept = [
+        fresh.pop((row["name"], row["against"]), row)
+        for row in old
+        if (row["name"], row["against"]) in fresh or row.get("section") not in ran
+    ]
     return [*kept, *fresh.values()]
 
 

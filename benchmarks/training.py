@@ -21,10 +21,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration, Trainer, TrainerCallback
 
 from kardlib.bm25 import BM25
+from kardlib.calibration import product_rate
 from kardlib.candidates import question_candidates
 from kardlib.dataset import DataSet
 from kardlib.errors import KardError
 from kardlib.lean_model import lean
+from kardlib.model_flops import example_flops
+from kardlib.model_shape import shape_from
 from kardlib.models import device, train_in_bf16
 from kardlib.prompts import Pair, build_prompt, build_target
 from kardlib.published_sets import read_medqa, read_openbookqa
@@ -95,21 +98,9 @@ def gpu_rows(what: str, encoded: Rows, folder: str, shape: str) -> list[Row]:
 def share(what: str, flops: float, bf16: bool) -> Row:
     """The row of FLOPs a second against a matrix product's, in the same precision."""
     kind = "bfloat16" if bf16 else "float32"
-    top = product_rate(torch.bfloat16 if bf16 else torch.float32)
+    top = product_rate(device().type, bf16)
     name = f"{what}: FLOPs of tokens that are no padding, {kind}"
     return row(name, f"a large {kind} matrix product", flops / 1e9, top / 1e9, "GFLOP/s", ratio="ours/theirs")
-
-
-def product_rate(kind: torch.dtype, size: int = 4096, rounds: int = 5) -> float:
-    """FLOPs a second of the product of two square matrices: the median of some rounds."""
-    one, other = (torch.randn(size, size, device=device()).to(kind) for _ in range(2))
-    one @ other
-    times = []
-    for _ in range(rounds):
-        start = now()
-        one @ other
-        times.append(now() - start)
-    return 2 * size**3 / sorted(times)[rounds // 2]
 
 
 def now() -> float:
@@ -210,7 +201,8 @@ def measured(encoded: Rows, folder: str, bf16: bool, padded: bool = False, **sha
             trainer = _trainer(replace(task, order=list(range(len(task.rows)))), lean(model), bf16)
         trainer.add_callback(clock)
         trainer.train()
-    flops = sum(step_flops(model.config, item) for item in timed)
+    like = shape_from(model.config)
+    flops = sum(example_flops(like, len(item["input_ids"]), len(item["labels"])).training() for item in timed)
     tokens = sum(item["length"] for item in timed)
     return Speed(*(value / sum(clock.seconds[1:]) for value in (len(timed), tokens, flops)))
 
@@ -236,18 +228,3 @@ def padded_trainer(model: nn.Module, batches: list[Rows], encoded: Rows, work: P
     arguments.gradient_accumulation_steps = BATCH // PART
     flat = [item for batch in batches for item in batch]
     return Trainer(model=model, args=arguments, train_dataset=flat, data_collator=collate)
-
-
-def step_flops(config: T5Config, item: dict[str, Any]) -> float:
-    """FLOPs of forward and backward (twice the forward) of one row without padding: matrices, attention, output layer.
-
-    A multiplication and an addition are two. Causal attention is counted as the square that is computed.
-    """
-    source, target, width = len(item["input_ids"]), len(item["labels"]), config.d_model
-    inner = config.num_heads * config.d_kv
-    hidden = (3 if config.is_gated_act else 2) * width * config.d_ff
-    encoder = source * 2 * (4 * width * inner + hidden) + 4 * inner * source**2
-    decoder = target * 2 * (6 * width * inner + hidden) + source * 2 * 2 * width * inner
-    decoder += 4 * inner * (target**2 + source * target)
-    head = target * 2 * width * config.vocab_size
-    return 3.0 * (config.num_layers * encoder + config.num_decoder_layers * decoder + head)

@@ -57,18 +57,12 @@ def example_flops(shape: ModelShape, source: float, target: float = 0) -> Flops:
     return Flops(layers, _projections(shape, tokens) + _head(shape, tokens))
 
 
-def generation_flops(shape: ModelShape, source: float, written: float, samples: int = 1) -> Flops:
-    """Writing with a cache of keys and values: a token reads all before it, and only the last position has a head.
+def prompt_flops(shape: ModelShape, source: float, samples: int = 1) -> Flops:
+    """Reading the prompt, before the first token is written. A causal model reads it once for every sample.
 
     Args:
-        source: tokens of the prompt; it is encoded once for all samples.
-        written: tokens of one sample, the end token included.
+        source: tokens of the prompt; an encoder reads it once for all samples.
     """
-    return prompt_flops(shape, source, samples) + written_flops(shape, source, written, samples)
-
-
-def prompt_flops(shape: ModelShape, source: float, samples: int = 1) -> Flops:
-    """Reading the prompt, before the first token is written. A causal model reads it once for every sample."""
     if shape.kind == "seq2seq":
         crossed = shape.decoder_layers * 4 * source * shape.hidden * shape.kv_inner * samples  # keys, values
         return Flops(shape.layers * _encoder_layer(shape, source) + crossed, 0)
@@ -77,7 +71,12 @@ def prompt_flops(shape: ModelShape, source: float, samples: int = 1) -> Flops:
 
 
 def written_flops(shape: ModelShape, source: float, written: float, samples: int = 1) -> Flops:
-    """The tokens that are written one by one; of a causal model the first comes with the prompt."""
+    """The tokens that are written one by one, with a cache of keys and values: each reads all before it, and only the
+    last position has a head. Of a causal model the first comes with the prompt.
+
+    Args:
+        written: tokens of one sample, the end token included.
+    """
     d, feed = shape.hidden, _feed_forward(shape)
     if shape.kind == "seq2seq":
         seen = written * (written + 1) / 2

@@ -44,6 +44,10 @@ def test_a_part_of_the_table_is_renewed() -> None:
     rows = merged(old, [row("b", "x", 1.0, 9.0, "s"), row("c", "x", 1.0, 4.0, "s")])
     assert [(one["name"], one["ratio"]) for one in rows] == [("a", 2), ("b", 9), ("c", 4)]
     assert table(rows).splitlines()[3] == "| b | x | 9 | 1 | 9 | s |"
+    first, other = ([one | {"section": name} for one in old] for name in ("search", "build"))
+    fewer = [one | {"section": "search"} for one in rows[1:2]]
+    assert merged(first, fewer) == fewer, "a is not measured any more"
+    assert merged(other, fewer) == [other[0], *fewer]
 
 
 def test_a_section_that_failed_is_named_and_fails_the_run(

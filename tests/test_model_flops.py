@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from kardlib.errors import KardError
-from kardlib.model_flops import example_flops, generation_flops
+from kardlib.model_flops import example_flops, prompt_flops, written_flops
 from kardlib.model_shape import config_of, known_shapes, shape_from, shape_of
 
 T5: dict[str, Any] = dict(
@@ -104,7 +104,7 @@ def test_generation_is_what_torch_counts(name: str, samples: int) -> None:
     def write() -> None:
         one.generate(ids, attention_mask=torch.ones_like(ids), min_new_tokens=5, max_new_tokens=5, **options)
 
-    assert counted(write) == 2 * generation_flops(shape, 6, 5, samples).forward
+    assert counted(write) == 2 * (prompt_flops(shape, 6, samples) + written_flops(shape, 6, 5, samples)).forward
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "llama"])
