@@ -243,6 +243,11 @@ class Experiment(Keys):
             items: list[Item] = [(q, None) for q in self.data.train] * s.l
         else:
             items = [(by_id[r.question_id], r) for r in self.kept_rationales()]
+        return self.pairs_of(training, items, count)
+
+    def pairs_of(self, training: Training, items: list[Item], count: Callable[[str], int] | None = None) -> list[Pair]:
+        """Prompts and targets of some questions with their rationales; see :meth:`training_pairs`."""
+        s = self.settings
         self._know(
             s.k,
             [q for q, _ in items] if training.query == "question" else (),

@@ -15,7 +15,6 @@ from .jobs import step_memory, threads
 from .methods import TRAININGS, Training
 from .model_shape import shape_of
 from .models import token_counter
-from .pairs import training_pairs
 from .presets import Settings
 from .processes import together, world
 from .prompts import Pair, build_target, query_of
@@ -78,8 +77,7 @@ def _dev_pairs(experiment: Experiment, training: Training) -> list[Pair]:
     s, told = experiment.settings, experiment.test_rationale() if training.target == "rationale" else {}
     # a teacher may have told none of one; without it KARD has no query and RD another target
     items = [(q, told.get(q.id)) for q in experiment.data.dev if training.target == "answer" or q.id in told]
-    count = token_counter(s.student)
-    return training_pairs(training, items, experiment.search, s.k, count, s.source_tokens, s.target_tokens)
+    return experiment.pairs_of(training, items, token_counter(s.student))
 
 
 def train_reranker_on(experiment: Experiment, folder: Path, seed: int) -> None:

@@ -53,6 +53,7 @@ from kardlib.splits import hold_out_dev
 from kardlib.store import fingerprint
 from kardlib.studies import cells_of
 from kardlib.teacher import ScriptedTeacher
+from kardlib.training_steps import _dev_pairs
 
 FORMS = ("late-interaction", "cross-encoder")
 Row = tuple[str, list[str], list[float]]
@@ -390,6 +391,17 @@ def test_the_switch_reaches_students_that_write_rationales(
         pairs = [one.training_pairs(training) for one in (default, usual, released)]
         assert pairs[0] == pairs[1]
         assert (pairs[1] != pairs[2]) == (training.target == "rationale"), name
+
+
+def test_dev_pairs_are_laid_out_as_training_pairs(
+    tiny_t5: str, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KARD_RUNS", str(tmp_path))
+    small = dict(student=tiny_t5, size="smoke", inventory="development", filter=False, l=1)
+    for on in (False, True):
+        experiment = Experiment(settings_for(tiny_bert, **small, prompt_as_released=on))
+        for pairs in (_dev_pairs(experiment, KARD), experiment.training_pairs(KARD)):
+            assert {"\t" in pair.source for pair in pairs} == {on}
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
