@@ -7,6 +7,7 @@ loss and its gradient are the same, dropout and float noise aside.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -16,12 +17,13 @@ from sentence_transformers.util import batch_to_device, cat_padded_token_embeddi
 from torch import Tensor, nn
 
 from .errors import KardError
+from .padding import chunk_sizes
 from .presets import Settings
 from .released_reranker import scores_of_fixed_passages
 from .reranker_losses import CrossEncoderLoss, LateInteractionLoss
 
 CHUNK = 16
-"""Passages of one forward pass."""
+"""Passages of one forward pass, of the usual length; more where they are shorter, as small passes cost more."""
 
 
 class SortedLateInteractionLoss(LateInteractionLoss):
@@ -60,9 +62,10 @@ class SortedCrossEncoderLoss(CrossEncoderLoss):
         queries, lists = inputs
         pairs = [(query, passage) for query, passages in zip(queries, lists, strict=True) for passage in passages]
         order = sorted(range(len(pairs)), key=lambda i: sum(map(len, pairs[i])))
-        scores = []
-        for start in range(0, len(order), self._chunk):
-            features = self.model.preprocess([pairs[i] for i in order[start : start + self._chunk]])
+        scores, left = [], iter(order)
+        # tokens are not known yet: four characters each
+        for size in chunk_sizes([sum(map(len, pairs[i])) // 4 for i in order], self._chunk):
+            features = self.model.preprocess([pairs[i] for i in itertools.islice(left, size)])
             scores.append(self.model(batch_to_device(features, self.model.device))["scores"].view(-1))
         back = torch.tensor(order, device=self.model.device).argsort()
         rows = torch.cat(scores).float()[back].reshape(len(queries), -1)
@@ -88,7 +91,7 @@ def embed_sorted(model: MultiVectorEncoder, features: dict[str, Any], chunk: int
     lengths = features["attention_mask"].sum(1)
     order = lengths.argsort(stable=True)
     vectors, masks = [], []
-    for part in order.split(chunk):
+    for part in order.split(chunk_sizes(lengths[order].tolist(), chunk)):
         width = int(lengths[part].max())
         cut = {name: value[part, :width] for name, value in features.items() if _by_token(value, len(lengths))}
         rest = {name: value for name, value in features.items() if name not in cut}

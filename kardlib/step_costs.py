@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from .calibration import Rates
 from .devices import Sheet
 from .model_flops import example_flops, prompt_flops, written_flops
 from .model_shape import ModelShape
+from .padding import chunk_sizes
 from .sample_lengths import Lengths
 from .training_memory import Fit, largest_batch, safe_bytes, training_bytes, writing_bytes
 
@@ -41,7 +43,7 @@ class Work:
         options: texts that are scored behind each answer; 0 where the answer counts as it is written.
         unit: examples that stay together in memory (a question's passages).
         part: examples in memory at a time in training, where a setting says so; 0 where memory decides.
-        chunk: examples that are padded together in training; 0 for all that are in memory at a time.
+        chunk: examples of the usual length that are padded together in training; 0 for all that are in memory.
         sorted: whether training takes examples of about one length together.
     """
 
@@ -144,7 +146,7 @@ def _training(
     fit = _fit(shape, work, units, longest, memory, bf16)
     part = fit.batch if fit else work.part or work.unit
     again = bool(fit and fit.checkpointing)
-    flops = padded = count = 0.0
+    flops = padded = count = passes = 0.0
     for batch in _batches(work, sort_all=False):
         for cut in range(0, len(batch), part):
             for rows in _padded_together(work, batch[cut : cut + part]):
@@ -152,10 +154,10 @@ def _training(
                 padded += len(rows) * example_flops(shape, source, target).training(again)
                 flops += sum(example_flops(shape, s, t).training() for s, t in rows)
                 count += len(rows)
+                passes += 1
     share = work.examples / count
     return Cost(work, shape, **told, flops=share * flops, training=share * padded, reading=0, writing=0,
-                updates=work.examples / work.batch, passes=work.examples / part, turns=0,
-                fit=fit)  # fmt: skip
+                updates=work.examples / work.batch, passes=share * passes, turns=0, fit=fit)  # fmt: skip
 
 
 def _fit(shape: ModelShape, work: Work, units: int, longest: tuple[int, int], memory: float, bf16: bool) -> Fit | None:
@@ -170,9 +172,11 @@ def _fit(shape: ModelShape, work: Work, units: int, longest: tuple[int, int], me
 
 def _padded_together(work: Work, rows: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     """What is in memory at a time as it is padded: all alike, or in chunks of about one length."""
-    size = work.chunk or len(rows)
-    rows = sorted(rows) if work.chunk else rows
-    yield from (rows[start : start + size] for start in range(0, len(rows), size))
+    if not work.chunk:
+        yield rows
+        return
+    left = iter(sorted(rows))
+    yield from (list(islice(left, size)) for size in chunk_sizes([s for s, _ in sorted(rows)], work.chunk))
 
 
 def _written(work: Work, shape: ModelShape, rows: Sequence[tuple[int, int]]) -> tuple[float, ...]:

@@ -9,9 +9,11 @@ import pytest
 import torch
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 
+from kardlib import padding
 from kardlib.candidates import Candidates
 from kardlib.errors import KardError
 from kardlib.mini import MiniSet
+from kardlib.padding import chunk_sizes
 from kardlib.presets import Settings, resolve
 from kardlib.reranker import load_cross_encoder, load_late_interaction, load_reranker
 from kardlib.reranker_losses import loss_of
@@ -106,6 +108,19 @@ def loss_and_gradient(loss: Any, model: Any, inputs: tuple[Any, Any]) -> tuple[f
     value = loss(*inputs)
     value.backward()
     return value.item(), torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])
+
+
+@pytest.fixture(autouse=True)
+def short_passages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the tests are of the usual length."""
+    monkeypatch.setattr(padding, "USUAL_TOKENS", 8)
+
+
+def test_a_chunk_has_room_for_so_many_passages_of_the_usual_length() -> None:
+    lengths = [2, 2, 3, 4, 8, 8, 9, 40]
+    assert chunk_sizes(lengths, 2) == [4, 2, 1, 1], "16 tokens, padded, and one passage in any case"
+    assert chunk_sizes(lengths, 1) == [2, 2, 1, 1, 1, 1]
+    assert chunk_sizes(lengths, 100) == [8] and chunk_sizes([], 2) == []
 
 
 @pytest.mark.parametrize(
