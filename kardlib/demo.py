@@ -13,7 +13,7 @@ from .errors import KardError
 from .jobs import MOST_WORKERS, cores
 from .notebook_params import Plan, all_notebooks, plan_runs
 from .notebook_run import Outcome, is_finished, run_notebook
-from .notebook_studies import lacking
+from .notebook_studies import about, lacking
 from .presets import runs_root
 from .report import main_table, merge_notes, merge_rows
 from .runs import RECORD, RunRecord, input_hashes, read_record, run_folder
@@ -41,10 +41,11 @@ def main_path() -> list[Path]:
 
 
 def with_cells(plans: Sequence[Plan], say: Say = print) -> list[Plan]:
-    """Plans of the notebooks whose tables have cells under the settings; a line names the others."""
-    left_out = [plan for plan in plans if lacking(plan.notebook, plan.settings)]
+    """Plans of the notebooks whose tables have cells of the data set under the settings; a line names the others."""
+    left_out = [p for p in plans if lacking(p.notebook, p.settings) or not about(p.notebook, p.settings)]
     if left_out:
-        say(f"left out, as their tables have no cells under these settings: {', '.join(p.notebook for p in left_out)}")
+        names = ", ".join(plan.notebook for plan in left_out)
+        say(f"left out, as these settings have no rationales, or no cells of their tables: {names}")
     return [plan for plan in plans if plan not in left_out]
 
 

@@ -37,6 +37,7 @@ from .splits import cut
 from .store import artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
 from .tally import Tally
+from .teacher_entries import tells
 
 if TYPE_CHECKING:
     from .generate import Generator
@@ -90,6 +91,11 @@ class Experiment(Keys):
         return self.data.dev if split == "dev" else self.data.test
 
     # -- rationales
+
+    @property
+    def told(self) -> bool:
+        """Whether there is somebody to tell rationales."""
+        return tells(self.settings.teacher, self.settings.dataset)
 
     def rationales(self, show_gold: bool = True) -> list[Rationale]:
         """All rationales of the teacher: for train with the gold answer shown, for dev and test without it."""

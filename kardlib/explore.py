@@ -43,12 +43,12 @@ def _passage(experiment: Experiment, question: Question, passage: Passage) -> st
 
 def explorer(experiment: Experiment, question: Question, seed: int) -> str:
     """One question and, for every method of the main table: its query, passages, rationale and answer."""
-    from .methods import METHODS
+    from .methods import main_methods
 
     rows = f"<tr><th {_LEFT} colspan=4>{html.escape(question_block(question))}"
     rows += f"<br>gold: {html.escape(question.answer_text)}</th></tr>"
     rows += f"<tr>{''.join(f'<th {_LEFT}>{name}</th>' for name in ('method', 'passages', 'rationale', 'answer'))}</tr>"
-    for row in METHODS:
+    for row in main_methods(experiment.told):
         of_seed = seed if row.training else experiment.settings.seeds[0]
         given = next(p for p in experiment.predictions(row.name, of_seed) if p.question_id == question.id)
         query = {"none": "", "question": "found with the question", "reranker": "reranked",
@@ -73,14 +73,15 @@ def _chosen(question: Question, given: Prediction) -> str:
 
 def most_disputed(experiment: Experiment, seed: int) -> int:
     """Number of the first reported question on which the methods of the main table are most nearly half right."""
-    from .methods import METHODS
+    from .methods import main_methods
 
     right: Counter[str] = Counter()
-    for row in METHODS:
+    rows = main_methods(experiment.told)
+    for row in rows:
         of_seed = seed if row.training else experiment.settings.seeds[0]
         right.update(p.question_id for p in experiment.predictions(row.name, of_seed) if p.chosen == p.gold)
     questions = experiment.data.test
-    return min(range(len(questions)), key=lambda i: (abs(right[questions[i].id] - len(METHODS) / 2), i))
+    return min(range(len(questions)), key=lambda i: (abs(right[questions[i].id] - len(rows) / 2), i))
 
 
 def sources_of_names(experiment: Experiment, predictions: Sequence[Prediction]) -> Counter[str]:

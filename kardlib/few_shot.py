@@ -31,23 +31,24 @@ class FewShotPrompt:
     shots: int
 
 
-def example_items(questions: Sequence[Question], kept: Sequence[Rationale], shots: int) -> list[Item]:
+def example_items(questions: Sequence[Question], kept: Sequence[Rationale] | None, shots: int) -> list[Item]:
     """The questions that are shown as worked examples, each with its first kept rationale.
 
     Args:
         questions: of the training split.
-        kept: their rationales, after the filter.
+        kept: their rationales, after the filter; None where nobody has told any, and questions are shown without.
         shots: so many questions, or all that have a kept rationale where these are fewer.
     """
-    told = {r.question_id: r for r in reversed(kept)}
-    usable = sorted((q for q in questions if q.id in told), key=lambda q: (hash_share(q.id, "few-shot"), q.id))
-    return [(q, told[q.id]) for q in usable[:shots]]
+    told = {r.question_id: r for r in reversed(kept or ())}
+    usable = (q for q in questions if kept is None or q.id in told)
+    order = sorted(usable, key=lambda q: (hash_share(q.id, "few-shot"), q.id))
+    return [(q, told.get(q.id)) for q in order[:shots]]
 
 
 def worked_examples(
     training: Training,
     questions: Sequence[Question],
-    kept: Sequence[Rationale],
+    kept: Sequence[Rationale] | None,
     search: Searcher,
     settings: Settings,
     count: Callable[[str], int] | None = None,

@@ -54,6 +54,12 @@ class Method:
     oracle: bool = False
     examples: Training | None = None
 
+    @property
+    def told(self) -> bool:
+        """Whether it needs a teacher's rationales: to learn from, as worked examples, as a query, in its mouth."""
+        learned = self.training or self.examples
+        return self.oracle or (learned is not None and learned.target == "rationale")
+
 
 FINE_TUNING = Training("answer", "none")
 KA_FINE_TUNING = Training("answer", "question")
@@ -80,6 +86,13 @@ METHODS: tuple[Method, ...] = (
 )
 OTHER_METHODS: tuple[Method, ...] = (Method("RAG + Reasoning Distillation", RAG, "rationale", "dense"),)
 """Rows of the paper's other tables."""
+
+
+def main_methods(told: bool = True) -> tuple[Method, ...]:
+    """The rows of the main table; those that need no rationale where nobody has told any."""
+    return tuple(row for row in METHODS if told or not row.told)
+
+
 TRAININGS: dict[str, Training] = {
     "Fine-tuning": FINE_TUNING,
     "KA Fine-tuning": KA_FINE_TUNING,

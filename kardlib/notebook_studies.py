@@ -6,6 +6,7 @@ from .errors import KardError
 from .presets import Settings
 from .readers import has_files
 from .studies import Cell, cells_of, study
+from .teacher_entries import tells
 
 TABLES_OF = {
     "07": ("3", "filter"),
@@ -16,6 +17,9 @@ TABLES_OF = {
     "13": ("as released",),
 }
 """By the notebook's number; the others make the tables of whatever set they are given."""
+RATIONALES = "rationales"
+_ABOUT_THEM = ("02", "03", "04", "05", "12")
+"""Notebooks that are about rationales, and what is found or learned with them."""
 
 
 def cells_at_hand(table: str, settings: Settings) -> list[Cell]:
@@ -24,8 +28,18 @@ def cells_at_hand(table: str, settings: Settings) -> list[Cell]:
 
 
 def lacking(notebook: str, settings: Settings) -> list[str]:
-    """Tables of a notebook of which a column or row has no cell, for want of a player, a rationale or a file."""
+    """Tables of a notebook of which a column or row has no cell, for want of a player, a rationale or a file; or
+    ``RATIONALES`` where it needs some and the data set has none."""
+    if notebook.split("_")[0] in _ABOUT_THEM and not tells(settings.teacher, settings.dataset):
+        return [RATIONALES]
     return [table for table in TABLES_OF.get(notebook.split("_")[0], ()) if not _whole(table, settings)]
+
+
+def about(notebook: str, settings: Settings) -> bool:
+    """Whether a notebook makes anything of the data set that the settings name; some tables are of others alone."""
+    tables = TABLES_OF.get(notebook.split("_")[0], ())
+    cells = (cell for table in tables for cell in cells_at_hand(table, settings))
+    return not tables or any(cell.settings.dataset == settings.dataset for cell in cells)
 
 
 def _whole(table: str, settings: Settings) -> bool:
@@ -40,6 +54,11 @@ def refuse_lacking(notebook: str, settings: Settings) -> None:
         KardError: one line that names the tables.
     """
     tables = lacking(notebook, settings)
+    if tables == [RATIONALES]:
+        raise KardError(
+            f"{notebook}: it needs rationales, and {settings.dataset} brings none; -p teacher= names who writes some. "
+            "Notebook 06 has the rows that need none"
+        )
     if tables:
         raise KardError(
             f"{notebook}: no cells for {', '.join(map(_named, tables))} under preset {settings.preset} with teacher "

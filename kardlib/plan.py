@@ -76,11 +76,13 @@ def steps_of(table: str, settings: Settings, jobs: Iterable[Job]) -> list[Step]:
 
 def main_cells(settings: Settings, decodings: Sequence[str] = ("greedy",)) -> list[Step]:
     """Cells of the main table and of hits@k, with the steps behind them in the order of their making."""
-    experiment = Experiment(settings)
-    jobs = [Job("rationales"), Job("rationales", {"show_gold": False})]
-    jobs += [Job("verdicts")] if settings.filter else []
-    jobs += [Job("pools"), *training_jobs(experiment)]
-    jobs += [Job("reranked", {"seed": seed}) for seed in settings.seeds]
+    experiment, jobs = Experiment(settings), []
+    if experiment.told:
+        jobs += [Job("rationales"), Job("rationales", {"show_gold": False})]
+        jobs += [Job("verdicts")] if settings.filter else []
+        jobs += [Job("pools")]
+    jobs += training_jobs(experiment)
+    jobs += [Job("reranked", {"seed": seed}) for seed in settings.seeds if experiment.told]
     return steps_of("main", settings, [*jobs, *ranking_jobs(experiment), *main_jobs(experiment, decodings)])
 
 

@@ -78,7 +78,7 @@ def _prompts(
 ) -> list[FewShotPrompt]:
     s, examples = experiment.settings, []
     if row.examples:
-        train, kept = experiment.data.train, experiment.kept_rationales()
+        train, kept = experiment.data.train, experiment.kept_rationales() if experiment.told else None
         examples = worked_examples(row.examples, train, kept, experiment.search, s, student.count)
     return [
         few_shot_prompt(

@@ -14,6 +14,7 @@ from .as_released import reached, switches
 from .errors import KardError
 from .methods import METHODS, method
 from .presets import Settings, nearest, resolve
+from .teacher_entries import tells
 
 DATASETS: dict[str, dict[str, str]] = {
     "mini": {"medqa": "mini-medqa", "strategyqa": "mini-strategyqa", "openbookqa": "mini-openbookqa"},
@@ -150,15 +151,15 @@ def cells_of(table: str, given: Settings) -> list[Cell]:
             the table has its own. Parts of the paper's that nobody plays under the preset are left out, and under the
             teacher "annotations" MedQA, which has none, and changes that want several rationales.
     """
-    wanted, annotated = study(table), given.teacher == "annotations"
+    wanted = study(table)
     methods = wanted.methods or {row.name: row.name for row in METHODS}
     return [
         Cell(table, f"{label}{words}", name, _settings(wanted, name, changes, given, dataset, student))
         for dataset in _played(wanted.datasets, DATASETS, given)
-        if not (annotated and dataset == "medqa")
+        if tells(given.teacher, dataset)
         for student in _played(wanted.students, STUDENTS, given)
         for words, changes in wanted.changes.items()
-        if not (annotated and changes.get("l", 1) > 1)
+        if not (given.teacher == "annotations" and changes.get("l", 1) > 1)
         for label, name in methods.items()
         if name in wanted.reached.get(words, methods.values())
     ]

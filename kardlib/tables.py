@@ -14,7 +14,7 @@ from .comparison import Comparison
 from .errors import KardError
 from .experiment import Experiment
 from .jobs import Job, run_jobs
-from .methods import METHODS, Method, method
+from .methods import TRAININGS, Method, main_methods, method
 from .presets import Settings
 from .records import Prediction, Ranking, write_jsonl
 from .runs import ResultRow
@@ -47,8 +47,9 @@ def training_jobs(experiment: Experiment) -> list[Job]:
         Job("student", {"training": name, "seed": seed})
         for name in ("KARD", "Reasoning Distillation", "KA Fine-tuning", "Fine-tuning")
         for seed in seeds
+        if experiment.told or TRAININGS[name].target == "answer"
     ]
-    return [Job("reranker", {"seed": seed}) for seed in seeds] + students
+    return [Job("reranker", {"seed": seed}) for seed in seeds if experiment.told] + students
 
 
 def reranking_jobs(settings: Settings) -> list[Job]:
@@ -67,7 +68,7 @@ def main_jobs(experiment: Experiment, decodings: Sequence[str] = ("greedy",)) ->
     return [
         Job("predictions", {"name": row.name, "seed": seed, "decoding": decoding})
         for decoding in decodings
-        for row in METHODS
+        for row in main_methods(experiment.told)
         for seed in seeds_of(row, experiment)
         if not (decoding != "greedy" and row.forced_rationale)
     ]
@@ -87,12 +88,14 @@ def make_main_table(experiment: Experiment, decodings: Sequence[str] = ("greedy"
 
 
 def ranking_jobs(experiment: Experiment) -> list[Job]:
-    """Rankings of every seed, for hits@k."""
-    return [Job("rankings", {"seed": seed}) for seed in experiment.settings.seeds]
+    """Rankings of every seed, for hits@k, whose truth is what a rationale finds."""
+    return [Job("rankings", {"seed": seed}) for seed in experiment.settings.seeds if experiment.told]
 
 
 def prepare(experiment: Experiment) -> None:
     """The steps that all others need, made before work is shared out."""
+    if not experiment.told:
+        return
     experiment.rationales()
     experiment.test_rationale()
     if experiment.settings.filter:
@@ -114,7 +117,7 @@ def main_rows(
     readings += [("greedy", "free")] if ("greedy", "scored") in readings else []
     rows = []
     for decoding, answers in readings:
-        for row in METHODS:
+        for row in main_methods(experiment.told):
             if decoding != "greedy" and row.forced_rationale:
                 continue
             runs = [experiment.predictions(row.name, seed, decoding) for seed in seeds_of(row, experiment)]
@@ -173,6 +176,8 @@ def hits_rows(experiment: Experiment, folder: Path | None = None) -> list[Result
     Args:
         folder: of the run; the first passages of each ranking are written to its subfolder ``predictions``.
     """
+    if not experiment.told:
+        return []
     rankings = rankings_of(experiment)
     truth = truth_of(experiment)
     files = {n: _keep_ranking(n, runs, truth, experiment, folder) if folder else None for n, runs in rankings.items()}

@@ -19,7 +19,13 @@ from .toml_file import read_toml
 TEACHERS_FILE = REPOSITORY / "data" / "teachers.toml"
 BUILT_IN = ("scripted", "annotations")
 """Teachers that need no endpoint."""
+_WITHOUT_ANNOTATIONS = ("medqa",)
 _AT_HOME = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+
+
+def tells(teacher: str, dataset: str) -> bool:
+    """Whether a teacher has rationales for a data set: its annotators may have written none."""
+    return teacher != "annotations" or dataset not in _WITHOUT_ANNOTATIONS
 
 
 class TeacherEntry(Record):

@@ -12,9 +12,14 @@ from typing import Any
 
 import pytest
 
+from kardlib import tables
 from kardlib.bm25 import BM25
 from kardlib.dataset import DataSet
 from kardlib.errors import KardError
+from kardlib.experiment import Experiment
+from kardlib.explore import explorer
+from kardlib.notebook_studies import RATIONALES, lacking, refuse_lacking
+from kardlib.plan import main_cells
 from kardlib.presets import SPLIT_SIZES, resolve
 from kardlib.prompts import build_prompt, query_of
 from kardlib.published_sets import paragraphs
@@ -216,6 +221,28 @@ def test_medqa(medical: Path) -> None:
     assert data.test[0].options == ("rest", "surgery", "aspirin", "water") and data.test[0].answer_text == "aspirin"
     assert [p.text for p in data.passages] == ["Ache. It hurts. Aspirin helps.", "No focus here."]
     assert any("a part of" in note for note in data.notes)
+
+
+def test_medqa_without_rationales_has_the_rows_that_need_none(
+    medical: Path, tiny_t5: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KARD_RUNS", str(medical / "runs"))
+    monkeypatch.setenv("KARD_WORKERS", "1")
+    tiny = dict(student=tiny_t5, k=1, target_tokens=8, shots=2)
+    given = resolve("laptop", dataset="medqa", data_dir=str(medical), **tiny)
+    experiment = Experiment(given)
+    tables.make_main_table(experiment)
+    rows = tables.main_rows(experiment)
+    untold = ["Few-shot", "Base model with passages, untrained", "Fine-tuning", "KA Fine-tuning"]
+    assert [row.method for row in rows] == untold * 2 and all(row.n == 3 for row in rows)
+    assert tables.hits_rows(experiment) == [] and max(experiment.shots("Few-shot", 0)) == 2
+    assert {folder.name for folder in (medical / "runs" / "artefacts").iterdir()} == {"student", "predictions"}
+    assert all(name in explorer(experiment, experiment.data.test[0], 0) for name in untold)
+    assert {cell.job.step for cell in main_cells(given)} == {"student", "predictions"}
+    assert lacking("04_reranker", given) == [RATIONALES] and not lacking("06_main_results", given)
+    with pytest.raises(KardError, match="^04_reranker: it needs rationales, and medqa brings none"):
+        refuse_lacking("04_reranker", given)
+    refuse_lacking("04_reranker", given.model_copy(update={"teacher": "openai"}))
 
 
 def test_medqa_publisher_names_and_repeated_questions(medical: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.methods import method
-from kardlib.notebook_studies import TABLES_OF, cells_at_hand, lacking, refuse_lacking
+from kardlib.notebook_studies import TABLES_OF, about, cells_at_hand, lacking, refuse_lacking
 from kardlib.presets import Settings, resolve
 from kardlib.readers import has_files, read_dataset
 from kardlib.records import Ranking, read_jsonl
@@ -108,6 +108,11 @@ def test_sets_without_files_have_no_cells_at_hand(tmp_path: Path, monkeypatch: p
         refuse_lacking("11_rag", settings)
     (tmp_path / "train.json").touch()
     refuse_lacking("11_rag", settings)
+    assert not about("11_rag", settings) and about("06_main_results", settings), (
+        "'all' leaves it out: its set is another"
+    )
+    assert about("11_rag", settings.model_copy(update={"dataset": "strategyqa"}))
+    assert all(about(number, resolve("mini")) for number in TABLES_OF)
 
 
 def test_share_keeps_a_part_of_train_and_all_of_test() -> None:
