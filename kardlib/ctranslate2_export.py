@@ -6,6 +6,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
+
 from .errors import KardError
 from .keys import model_hash
 from .models import load_config, load_student, load_tokenizer, locate
@@ -45,7 +47,9 @@ def _content(folder: str) -> list[str]:
     path = Path(locate(folder))
     if path.is_dir():
         return [path.name, model_hash(path)]
-    return [folder, str(getattr(load_config(folder), "_commit_hash", None))]
+    load_config(folder)  # fetched, where it has not been yet
+    cached = try_to_load_from_cache(folder, "config.json")  # in a folder that is named by the commit
+    return [folder, Path(cached).parent.name if isinstance(cached, str) else "unknown"]
 
 
 def _convert(folder: str, out: Path) -> None:

@@ -83,7 +83,7 @@ def fit(
         model=model,
         args=training_arguments(hyper, seed, work, train_in_bf16(model)),
         train_dataset=list(rows),
-        data_collator=collator(tokenizer, is_encoder_decoder(base)),
+        data_collator=collator(tokenizer),
         callbacks=[SaveByTime()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -182,13 +182,16 @@ def encode_causal(tokenizer: Any, pair: Pair, hyper: Hyperparameters) -> dict[st
     return {"input_ids": ids, "labels": [-100] * len(source) + target, "length": len(ids)}
 
 
-def collator(tokenizer: Any, seq2seq: bool) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
-    """Pads a batch to its own longest row; padding counts neither as input nor in the loss."""
+def collator(tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+    """Pads a batch to its own longest row; padding counts neither as input nor in the loss.
+
+    It stands behind the row, of a causal model too: in front it would move the positions of one that counts them.
+    """
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        inputs = pad_rows([row["input_ids"] for row in rows], tokenizer.pad_token_id, left=not seq2seq)
-        labels = pad_rows([row["labels"] for row in rows], -100, left=not seq2seq)
-        mask = mask_of([row["input_ids"] for row in rows], left=not seq2seq)
+        inputs = pad_rows([row["input_ids"] for row in rows], tokenizer.pad_token_id, left=False)
+        labels = pad_rows([row["labels"] for row in rows], -100, left=False)
+        mask = mask_of([row["input_ids"] for row in rows])
         return {"input_ids": inputs, "attention_mask": mask, "labels": labels}
 
     return collate

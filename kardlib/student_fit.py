@@ -154,7 +154,7 @@ def _trainer(task: Task, model: Any, bf16: bool) -> PartsTrainer:
     ends = {-(-len(task.rows) * epoch // hyper.batch) for epoch in range(1, hyper.epochs + 1)}
     dev = DevLoss(task.dev, ends) if task.dev else None
     trainer = PartsTrainer(
-        collate=collator(load_tokenizer(task.base), True),  # padding behind a causal row leaves its positions alone
+        collate=collator(load_tokenizer(task.base)),
         part=task.options.part or hyper.batch,
         bf16=bf16,
         model=model,

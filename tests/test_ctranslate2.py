@@ -174,3 +174,13 @@ def test_without_the_package_it_is_one_line(tiny_t5: str, root: Path, monkeypatc
     monkeypatch.setattr(ctranslate2_export.util, "find_spec", lambda name: None)
     with pytest.raises(KardError, match="ctranslate2: the package is not installed"):
         generator_of("ctranslate2", tiny_t5, 256, 8, root)
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(ctranslate2_export, "load_config", asked.append)
+    for commit in ("4f2a", "77b0"):
+        cached = f"/hub/models--some--t5/snapshots/{commit}/config.json"
+        monkeypatch.setattr(ctranslate2_export, "try_to_load_from_cache", lambda *_, cached=cached: cached)
+        assert ctranslate2_export._content("some/t5") == ["some/t5", commit]
+    assert asked == ["some/t5"] * 2

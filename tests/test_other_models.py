@@ -115,7 +115,7 @@ def test_padding_counts_nothing(base: str, pairs: list[Pair]) -> None:
     encode = encode_seq2seq if is_encoder_decoder(base) else encode_causal
     rows = [encode(tokenizer, pair, HYPER) for pair in pairs]
     assert len({len(row["input_ids"]) for row in rows}) > 2
-    collate = collator(tokenizer, True)
+    collate = collator(tokenizer)
     alone = [float(summed_loss(model, collate([row]))) for row in rows]
     assert float(summed_loss(model, collate(rows))) == pytest.approx(sum(alone), rel=1e-4)
     labels = torch.tensor([rows[0]["labels"]])

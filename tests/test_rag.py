@@ -154,7 +154,7 @@ def test_mean_of_token_logprobs_is_the_students_loss(base: str, items: Items) ->
     encode = student.encode_seq2seq if base.endswith("t5") else student.encode_causal
     row = encode(encoder.tokenizer, student.Pair(prompt, target), HYPER)
     with torch.no_grad():
-        expected = model(**student.collator(encoder.tokenizer, base.endswith("t5"))([row])).loss.item()
+        expected = model(**student.collator(encoder.tokenizer)([row])).loss.item()
         logprobs, _ = token_logprobs(model, [source], [[labels]], encoder.tokenizer.pad_token_id)
     assert -logprobs.mean().item() == pytest.approx(expected, rel=1e-4)
 
@@ -316,7 +316,7 @@ def test_one_passage_is_a_student_that_reads_it(base: str, retriever: DenseRetri
     best = retriever.passages[retriever.search([query_of(question)], 1)[0][0].index].text
     encode = student.encode_seq2seq if base.endswith("t5") else student.encode_causal
     row = encode(model.encoder.tokenizer, student.Pair(build_prompt(question, [best]), target), HYPER)
-    batch = student.collator(model.encoder.tokenizer, base.endswith("t5"))([row])
+    batch = student.collator(model.encoder.tokenizer)([row])
     with torch.no_grad():
         assert model(torch.tensor([0]))["loss"].item() == pytest.approx(model.generator(**batch).loss.item(), rel=1e-4)
 

@@ -45,7 +45,7 @@ def encoded(base: str, pairs: list[Pair]) -> list[dict]:
 @torch.no_grad()
 def loss_of(base: str, rows: list[dict], folder: Path | None = None) -> float:
     model = load_student(str(folder or base)).eval()
-    return model(**collator(load_tokenizer(base), "t5" in Path(base).name)(rows)).loss.item()
+    return model(**collator(load_tokenizer(base))(rows)).loss.item()
 
 
 def test_padding_does_not_change_the_loss(base: str, pairs: list[Pair]) -> None:
@@ -108,7 +108,7 @@ def test_training_lowers_the_loss_and_plain_transformers_loads_it(base: str, pai
     kind = AutoModelForSeq2SeqLM if "t5" in Path(base).name else AutoModelForCausalLM
     model, tokenizer = kind.from_pretrained(tmp_path / "out"), AutoTokenizer.from_pretrained(tmp_path / "out")
     with torch.no_grad():
-        again = model.eval()(**collator(tokenizer, "t5" in Path(base).name)(rows)).loss.item()
+        again = model.eval()(**collator(tokenizer)(rows)).loss.item()
     assert again == pytest.approx(after, rel=1e-5)
 
 

@@ -77,7 +77,7 @@ def test_parts_have_the_loss_and_the_gradients_of_the_batch(
 ) -> None:
     """One row, two, five or all at a time, and with checkpointing: transformers' own loss of the whole batch."""
     model, rows = trainer.model, encoded(base, pairs)
-    whole = model(**collator(load_tokenizer(base), True)(rows)).loss
+    whole = model(**collator(load_tokenizer(base))(rows)).loss
     whole.backward()
     theirs = gradients(model)
     alone = [float(trainer.summed_loss(model, [row]).detach()) / trainer.predicted([row]) for row in rows]
@@ -187,7 +187,7 @@ def test_the_best_epoch_on_dev_is_kept(
     assert [row["step"] for row in fitted.held] == [3, 5] and fitted.held[1]["loss"] < fitted.held[0]["loss"]
     assert near(tmp_path / "last" / "out", usual[tiny_t5])
     with torch.no_grad():
-        batch = collator(load_tokenizer(tiny_t5), True)(encoded(tiny_t5, pairs[:5]))
+        batch = collator(load_tokenizer(tiny_t5))(encoded(tiny_t5, pairs[:5]))
         loss = float(load_student(str(tmp_path / "last" / "out")).eval()(**batch).loss)
     assert fitted.held[1]["loss"] == pytest.approx(loss, rel=1e-4)
     real, worse = DevLoss.measured, iter([0.0, 1e3])

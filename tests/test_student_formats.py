@@ -39,7 +39,7 @@ def loss(model: torch.nn.Module, folder: str, pairs: list[Pair]) -> float:
     tokenizer, seq2seq = load_tokenizer(folder), is_encoder_decoder(folder)
     rows = [(encode_seq2seq if seq2seq else encode_causal)(tokenizer, pair, HYPER) for pair in pairs]
     with torch.inference_mode():
-        return float(model.eval()(**collator(tokenizer, seq2seq)(rows)).loss)
+        return float(model.eval()(**collator(tokenizer)(rows)).loss)
 
 
 def test_it_is_trained_saved_and_loaded_by_plain_transformers(folder: str, pairs: list[Pair], tmp_path: Path) -> None:
