@@ -2,8 +2,8 @@
 
 The step is one of the model's own shape with random weights, so no checkpoint is needed: forward, backward,
 clipping and Adam as in training, then a prompt and some written tokens. Where the whole model would take too long
-or too much memory it has fewer layers of the same width. What was measured is kept in the folder of the runs, by
-device, and measured again on another device, with another shape or another torch.
+or too much memory it has fewer layers of the same width. What was measured is kept in the folder of the runs, and
+measured again on another device, with another shape, another torch or prompts of quite another length.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def calibrated(
     device, config = own_device(threads(settings)), config_of(model)
     shape = shape_from(config, model)
     bf16 = trains_in_bf16(shape.parameters)
-    file = rates_file(device, shape, bf16)
+    file = rates_file(device, shape, bf16, source)
     kept = None if again else _kept(file)
     if kept is not None:
         return kept
@@ -112,11 +112,11 @@ def calibrated(
     return rates
 
 
-def rates_file(device: OwnDevice, shape: ModelShape, bf16: bool) -> Path:
-    """Where the rates of a shape on a device are, or would be."""
+def rates_file(device: OwnDevice, shape: ModelShape, bf16: bool, source: int) -> Path:
+    """Where the rates of a shape on a device are, or would be, for prompts of about one length: a factor of two."""
     import torch
 
-    key = fingerprint(device.name, torch.__version__, asdict(shape), bf16)
+    key = fingerprint(device.name, torch.__version__, asdict(shape), bf16, source.bit_length())
     return runs_root() / "calibration" / f"{key}.json"
 
 

@@ -288,10 +288,11 @@ def test_a_bad_row_of_devices_is_named(tmp_path: Path, change: str, fault: str) 
 def test_calibration_is_kept_for_this_device_and_shape(tiny_t5: str, root: Path) -> None:
     settings = resolve("mini", student=tiny_t5)
     first = calibrated(settings, tiny_t5, 12, 6, 4, 4)
-    file = rates_file(own_device(1), shape_of(tiny_t5), False)
+    file = rates_file(own_device(1), shape_of(tiny_t5), False, 12)
     assert json.loads(file.read_text())["device"] == first.device == own_device(1).name
     file.write_text(first.model_copy(update={"training": 123.0}).model_dump_json())
     assert calibrated(settings, tiny_t5, 12, 6, 4, 4).training == 123.0
+    assert calibrated(settings, tiny_t5, 30, 6, 4, 4).training != 123.0, "attention takes another share of it"
     assert calibrated(settings, tiny_t5, 12, 6, 4, 4, again=True).training != 123.0
     file.write_text("{}")
     assert calibrated(settings, tiny_t5, 12, 6, 4, 4).training != 123.0
