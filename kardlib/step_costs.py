@@ -147,14 +147,12 @@ def _training(
     part = fit.batch if fit else work.part or work.unit
     again = bool(fit and fit.checkpointing)
     flops = padded = count = passes = 0.0
-    for batch in _batches(work, sort_all=False):
-        for cut in range(0, len(batch), part):
-            for rows in _padded_together(work, batch[cut : cut + part]):
-                source, target = max(s for s, _ in rows), max(t for _, t in rows)
-                padded += len(rows) * example_flops(shape, source, target).training(again)
-                flops += sum(example_flops(shape, s, t).training() for s, t in rows)
-                count += len(rows)
-                passes += 1
+    for rows in _padded_together(work, part):
+        source, target = max(s for s, _ in rows), max(t for _, t in rows)
+        padded += len(rows) * example_flops(shape, source, target).training(again)
+        flops += sum(example_flops(shape, s, t).training() for s, t in rows)
+        count += len(rows)
+        passes += 1
     share = work.examples / count
     return Cost(work, shape, **told, flops=share * flops, training=share * padded, reading=0, writing=0,
                 updates=work.examples / work.batch, passes=share * passes, turns=0, fit=fit)  # fmt: skip
@@ -170,13 +168,15 @@ def _fit(shape: ModelShape, work: Work, units: int, longest: tuple[int, int], me
     return Fit(fit.batch * work.unit, fit.accumulation, fit.checkpointing, fit.bytes) if fit else None
 
 
-def _padded_together(work: Work, rows: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """What is in memory at a time as it is padded: all alike, or in chunks of about one length."""
-    if not work.chunk:
-        yield rows
-        return
-    left = iter(sorted(rows))
-    yield from (list(islice(left, size)) for size in chunk_sizes([s for s, _ in sorted(rows)], work.chunk))
+def _padded_together(work: Work, part: int) -> Iterator[list[tuple[int, int]]]:
+    """Examples of a training as they are padded: all that are in memory at a time, or chunks of about one length."""
+    for batch in _batches(work, sort_all=False):
+        for cut in range(0, len(batch), part):
+            rows = batch[cut : cut + part]
+            ordered = sorted(rows) if work.chunk else rows
+            sizes = chunk_sizes([s for s, _ in ordered], work.chunk) if work.chunk else [len(rows)]
+            left = iter(ordered)
+            yield from (list(islice(left, size)) for size in sizes)
 
 
 def _written(work: Work, shape: ModelShape, rows: Sequence[tuple[int, int]]) -> tuple[float, ...]:
