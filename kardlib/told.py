@@ -1,0 +1,108 @@
+"""What an experiment begins with: questions and passages, what the teacher has told, what the filter has kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from .bm25 import BM25, Searcher
+from .candidates import rationale_key
+from .dataset import DataSet
+from .endpoint_teacher import filtered_by_teacher, is_endpoint, teacher_of
+from .errors import KardError
+from .experiment_data import data_of
+from .filter import Filtered, filter_rationales
+from .indexed_search import IndexedSearch
+from .keys import Keys, Split
+from .prompts import query_of
+from .records import Question, Rationale, read_jsonl, write_jsonl
+from .splits import cut
+from .store import artefact, write_json
+from .teacher_entries import tells
+
+
+class Told(Keys):
+    """Questions, passages and rationales of an experiment; what follows is in :mod:`kardlib.experiment`."""
+
+    @cached_property
+    def data(self) -> DataSet:
+        data = data_of(self.settings, self._indexed.base if self.settings.index else None)
+        if self.settings.k > len(data.passages):
+            raise KardError(f"k = {self.settings.k}: the knowledge base has {len(data.passages)} passages only")
+        return data
+
+    @cached_property
+    def search(self) -> Searcher:
+        return self._indexed if self.settings.index else BM25(self.data.passages)
+
+    @cached_property
+    def _indexed(self) -> IndexedSearch:
+        return IndexedSearch(self.settings.index)
+
+    def _know(self, k: int, questions: Iterable[Question] = (), told: Iterable[Rationale] = ()) -> None:
+        """Let an index search for many queries at once; it keeps what it finds. In memory there is nothing to gain."""
+        if self.settings.index:
+            queries = {q.id: query_of(q) for q in questions} | {rationale_key(r): r.text for r in told}
+            self._indexed.know(queries, k)
+
+    @cached_property
+    def texts(self) -> Mapping[str, str]:
+        """Passage texts by id."""
+        return self.search.texts if self.settings.index else {p.id: p.text for p in self.data.passages}
+
+    def questions(self, split: Split) -> list[Question]:
+        if split == "seen":
+            return cut(self.data.train, len(self.data.dev))
+        return self.data.dev if split == "dev" else self.data.test
+
+    # -- rationales
+
+    @property
+    def told(self) -> bool:
+        """Whether there is somebody to tell rationales."""
+        return tells(self.settings.teacher, self.settings.dataset)
+
+    def rationales(self, show_gold: bool = True) -> list[Rationale]:
+        """All rationales of the teacher: for train with the gold answer shown, for dev and test without it."""
+
+        def make(folder: Path) -> None:
+            teacher = teacher_of(self.settings, self.data)
+            asked = self.data.train if show_gold else [*self.data.dev, *self.data.test]
+            write_jsonl(
+                folder / "rationales.jsonl", teacher.rationales(asked, self.settings.l if show_gold else 1, show_gold)
+            )
+
+        folder = artefact(self.root, "rationales", self.key("rationales", show_gold=show_gold), make)
+        return read_jsonl(folder / "rationales.jsonl", Rationale)
+
+    def verdicts(self) -> Filtered:
+        """The filter's verdict on every training rationale, by its reader."""
+
+        def make(folder: Path) -> None:
+            told, reader = self.rationales(), self.settings.reader
+            judged = filtered_by_teacher(reader, self.data, told) if is_endpoint(reader) else self._read(told)
+            write_json(folder / "verdicts.json", judged.verdicts)
+
+        folder = artefact(self.root, "verdicts", self.key("verdicts"), make)
+        verdicts = json.loads((folder / "verdicts.json").read_text())
+        kept = [r for r, verdict in zip(self.rationales(), verdicts, strict=True) if verdict == "kept"]
+        return Filtered(kept, verdicts)
+
+    def _read(self, rationales: list[Rationale]) -> Filtered:
+        from .generate import Generator
+
+        reader = Generator(self.settings.reader, self.settings.source_tokens, 16, batch=128)
+        return filter_rationales(self.data.train, rationales, reader.greedy, reader.count, self.settings.source_tokens)
+
+    def kept_rationales(self) -> list[Rationale]:
+        """Training rationales after the filter, or all of them where it is off."""
+        kept = self.verdicts().kept if self.settings.filter else self.rationales()
+        if not kept:
+            raise KardError(f"{self.data.name}: the filter kept no rationale; -p filter=false turns it off")
+        return kept
+
+    def test_rationale(self) -> dict[str, Rationale]:
+        """The teacher's rationale of each dev and test question, by question id: for oracle rows and for hits@k."""
+        return {r.question_id: r for r in self.rationales(show_gold=False)}
