@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import json
 import re
 import subprocess
 import tomllib
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from functools import cache
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import pytest
 import yaml
@@ -90,6 +98,19 @@ def code_cells(path: Path) -> list[dict]:
     return [cell for cell in read_cells(path) if cell["cell_type"] == "code"]
 
 
+@cache
+def imported(tree: ast.Module) -> dict[str, Callable[..., Any]]:
+    """What a notebook's cells import from the package and can call, by its name there."""
+    return {
+        name.asname or name.name: found
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kardlib")
+        for name in node.names
+        if isinstance(found := getattr(importlib.import_module(node.module or ""), name.name), FunctionType)
+        or is_dataclass(found)
+    }
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 class TestNotebook:
     """The contract of every committed notebook."""
@@ -113,6 +134,15 @@ class TestNotebook:
         assert ".finish(" in cells[-1]
         opened = re.search(r"open_(?:run|notebook)\(\s*['\"](\w+)['\"]", "\n".join(cells))
         assert opened and opened[1] == path.stem
+
+    def test_calls_of_the_package_fit_its_signatures(self, path: Path) -> None:
+        # found here in seconds, by nbval after ten minutes
+        tree = ast.parse("\n".join(source(cell) for cell in code_cells(path)))
+        for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
+            called = imported(tree).get(call.func.id) if isinstance(call.func, ast.Name) else None
+            starred = any(isinstance(given, ast.Starred) for given in call.args)
+            if called is not None and not starred and all(word.arg for word in call.keywords):
+                inspect.signature(called).bind(*call.args, **{word.arg: word.value for word in call.keywords})
 
     def test_says_goal_time_and_outcome_first(self, path: Path) -> None:
         first = read_cells(path)[0]
