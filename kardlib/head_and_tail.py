@@ -17,7 +17,8 @@ from .presets import MINI_SETS, Settings
 from .records import Prediction
 from .scoring import RESAMPLES, Score, difference, outcomes
 from .studies import STUDENTS, Cell, cells_of
-from .tables import ASKED, asked_in_training, seeds_of
+from .table_jobs import seeds_of
+from .tables import ASKED, asked_in_training
 
 SIZES = ("base", "large", "xl")
 """The three sizes of one family of students."""

@@ -21,7 +21,7 @@ from .steps import all_behind, missing
 from .store import artefact_folder
 from .stored import Key, Stored, Times, stored
 from .studies import STUDIES, cells_of
-from .tables import main_jobs, ranking_jobs, training_jobs
+from .table_jobs import main_jobs, ranking_jobs, training_jobs
 
 if TYPE_CHECKING:
     from .cost_plan import Wanted

@@ -25,7 +25,7 @@ from .steps import all_behind, missing
 from .store import atomic_write, fingerprint
 from .stored import seconds_of
 from .studies import STUDIES, Cell, cells_of, study
-from .tables import main_jobs, ranking_jobs
+from .table_jobs import main_jobs, ranking_jobs
 
 LIMIT = 15_000_000
 """Bytes that all shipped sets may take together."""

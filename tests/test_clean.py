@@ -23,7 +23,7 @@ from kardlib.methods import METHODS
 from kardlib.plan import main_cells
 from kardlib.presets import Settings, resolve
 from kardlib.stored import stored
-from kardlib.tables import main_jobs
+from kardlib.table_jobs import main_jobs
 
 STUDENT = Job("student", {"training": "KARD", "seed": 0})
 KARD_ROWS = [row.name for row in METHODS if row.name.startswith("KARD")]

@@ -18,7 +18,7 @@ from kardlib.mini import MiniSet
 from kardlib.models import load_tokenizer
 from kardlib.presets import resolve
 from kardlib.prompts import build_prompt
-from kardlib.tables import main_jobs
+from kardlib.table_jobs import main_jobs
 
 
 def test_of_a_checkpoints_defaults_only_the_special_tokens_are_kept() -> None:

@@ -16,7 +16,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny import smallest_runs, smallest_settings
 
-from kardlib import jobs, sources, student, tables
+from kardlib import jobs, sources, student, table_jobs, tables
 from kardlib.candidates import question_candidates, rationale_candidates
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
@@ -476,7 +476,7 @@ def test_a_finished_experiment_makes_nothing_again(
     for module, name in ((student, "train_student"), (Generator, "__init__")):
         monkeypatch.setattr(module, name, forbidden)
     again = Experiment(settings)
-    tables.make_main_table(again)
+    table_jobs.make_main_table(again)
     assert again.has("student", training="KARD", seed=0) and not again.has("student", training="KARD", seed=9)
     with pytest.raises(AssertionError, match="it was there"):
         run_jobs(settings, [Job("student", {"training": "KARD", "seed": 9})], "training")
@@ -578,8 +578,8 @@ def test_a_failing_step_is_one_line_and_leaves_no_process_behind(
 
 
 def test_jobs_cover_every_row_and_training_of_the_main_table(experiment: Experiment) -> None:
-    assert {job.arguments["name"] for job in tables.main_jobs(experiment)} == set(NAMES)
-    trained = {job.arguments.get("training") for job in tables.training_jobs(experiment)}
+    assert {job.arguments["name"] for job in table_jobs.main_jobs(experiment)} == set(NAMES)
+    trained = {job.arguments.get("training") for job in table_jobs.training_jobs(experiment)}
     assert trained == {None, *TRAININGS}
-    votes = {job.arguments["name"] for job in tables.main_jobs(experiment, ["vote5"])}
+    votes = {job.arguments["name"] for job in table_jobs.main_jobs(experiment, ["vote5"])}
     assert votes == {row.name for row in METHODS if not row.forced_rationale}

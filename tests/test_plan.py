@@ -11,7 +11,7 @@ import pytest
 from constructed import put, put_all
 
 from kardlib import plan as plan_module
-from kardlib import runs, tables
+from kardlib import runs, table_jobs
 from kardlib.cli import main
 from kardlib.experiment import Experiment
 from kardlib.jobs import Job
@@ -21,7 +21,7 @@ from kardlib.plan import Step, main_cells, plan, planned, steps_of
 from kardlib.presets import REPOSITORY, Settings, resolve
 from kardlib.steps import behind, missing
 from kardlib.stored import Times, stored, upstream_names
-from kardlib.tables import main_jobs, training_jobs
+from kardlib.table_jobs import main_jobs, training_jobs
 
 
 @pytest.fixture(autouse=True)
@@ -103,18 +103,18 @@ def test_one_missing_answer_needs_its_student_alone(settings: Settings) -> None:
 
 def test_the_main_table_trains_what_is_to_do_and_no_more(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(tables, "prepare", lambda experiment: None)
+    monkeypatch.setattr(table_jobs, "prepare", lambda experiment: None)
     monkeypatch.setattr(
-        tables, "run_jobs", lambda s, jobs, title: asked.extend(map(str, jobs)) if title == "training" else 0
+        table_jobs, "run_jobs", lambda s, jobs, title: asked.extend(map(str, jobs)) if title == "training" else 0
     )
     experiment = Experiment(settings)
-    tables.make_main_table(experiment)
+    table_jobs.make_main_table(experiment)
     assert sorted(asked) == sorted(str(job) for job in training_jobs(experiment))
     asked.clear()
     left_out = Job("predictions", {"name": "KA Fine-tuning", "seed": 0, "decoding": "greedy"})
     jobs = [cell.job for cell in main_cells(settings) if cell.job.step not in ("student", "reranker")]
     put_all(experiment, [job for job in jobs if job != left_out])
-    tables.make_main_table(experiment)
+    table_jobs.make_main_table(experiment)
     assert asked == ["student KA Fine-tuning 0"]
 
 

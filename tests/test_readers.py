@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kardlib import tables
+from kardlib import table_jobs, tables
 from kardlib.bm25 import BM25
 from kardlib.dataset import DataSet
 from kardlib.errors import KardError
@@ -231,7 +231,7 @@ def test_medqa_without_rationales_has_the_rows_that_need_none(
     tiny = dict(student=tiny_t5, k=1, target_tokens=8, shots=2)
     given = resolve("laptop", dataset="medqa", data_dir=str(medical), **tiny)
     experiment = Experiment(given)
-    tables.make_main_table(experiment)
+    table_jobs.make_main_table(experiment)
     rows = tables.main_rows(experiment)
     untold = ["Few-shot", "Base model with passages, untrained", "Fine-tuning", "KA Fine-tuning"]
     assert [row.method for row in rows] == untold * 2 and all(row.n == 3 for row in rows)

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from kardlib import ship as ship_module
-from kardlib import shipped, sources, tables
+from kardlib import shipped, sources, table_jobs
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.jobs import Job, Work, run_work
@@ -280,12 +280,12 @@ def test_the_main_table_makes_nothing_where_all_of_it_ships(made: Made, clone: P
         raise AssertionError("something would have been made")
 
     for name in ("prepare", "run_jobs"):
-        monkeypatch.setattr(tables, name, refuse)
+        monkeypatch.setattr(table_jobs, name, refuse)
     experiment = Experiment(made.cells[0].settings)
     with pytest.raises(AssertionError):
-        tables.make_main_table(experiment)
+        table_jobs.make_main_table(experiment)
     monkeypatch.setattr(Keys, "shipped", lambda self, step, **given: clone if step in shipped.KINDS else None)
-    tables.make_main_table(experiment)
+    table_jobs.make_main_table(experiment)
 
 
 def test_the_plan_says_what_ships(made: Made, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
