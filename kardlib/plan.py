@@ -7,7 +7,7 @@ tables share has one folder and counts once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ from .jobs import Job
 from .plain_text import columns, size_text, time_text
 from .presets import Settings, nearest
 from .shipped import KINDS
+from .shipped_times import shipped_seconds, text_of
 from .steps import all_behind, missing
 from .store import artefact_folder
 from .stored import Key, Stored, Times, stored
@@ -118,7 +119,7 @@ class Planned:
         state: ``shipped`` is not made here and need not be: its outputs come with the kit. ``not needed`` is not there
             either, and all that it is for is.
         bytes: what it takes on disk; 0 where it is not made.
-        seconds: expected for what is to do; None where nothing like it is finished.
+        seconds: expected for what is to do; None where nothing like it is finished here or ships.
         close: the expectation rests on the same work, only the seed or the code being others.
     """
 
@@ -148,9 +149,22 @@ def planned(cells: Sequence[Step]) -> list[Planned]:
         wanted |= set(missing(experiment, outputs))
     made = stored(next(iter(experiments.values())).root) if experiments else []
     times, on_disk = Times(made, keys), {artefact.folder: artefact for artefact in made}
-    return [
+    rows = [
         _standing(cell, folder, keys[folder.name], folder in wanted, on_disk.get(folder), times)
         for folder, cell in found.items()
+    ]
+    return _timed_elsewhere(rows, cells)
+
+
+def _timed_elsewhere(rows: Sequence[Planned], cells: Sequence[Step]) -> list[Planned]:
+    """The rows; those to do that nothing finished here is like expect what they took where what ships was made."""
+    lacking = {row.cell.settings for row in rows if row.state == "to do" and row.seconds is None}
+    taken = {s: shipped_seconds(s, [cell.job for cell in cells if cell.settings == s]) for s in lacking}
+    return [
+        replace(row, seconds=taken[row.cell.settings].get(text_of(row.cell.job)))
+        if row.state == "to do" and row.seconds is None
+        else row
+        for row in rows
     ]
 
 
@@ -272,7 +286,10 @@ def _by_state(rows: Sequence[Planned]) -> str:
 
 def _legend(rows: Sequence[Planned]) -> list[str]:
     lines = ["time to do: of one step after the other; as many run side by side as there are cores (KARD_WORKERS)."]
-    lines += ["It is the median of finished steps that are like it; ~: on the same data with other settings."]
+    lines += [
+        "It is the median of finished steps that are like it; ~: with other settings, or of the outputs that ship,"
+    ]
+    lines += ["where and with the code that they were made."]
     if any(row.state == "not needed" for row in rows):
         lines += ["not needed: it is not there, and the answers and rankings that it is for are."]
     if any(row.state == "shipped" for row in rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from kardlib.records import Prediction
 from kardlib.retrained import check_cell, compare_again
 from kardlib.runs import ResultRow, open_run
 from kardlib.ship import cell_work, code_commit, faults, found, ship, ship_figures
-from kardlib.shipped import Ranked, constant, counts, pack, read_set, set_file, shipped_files
+from kardlib.shipped import Ranked, constant, counts, pack, read_header, read_set, set_file, shipped_files
+from kardlib.shipped_times import text_of
 from kardlib.steps import missing
 from kardlib.store import fingerprint
 from kardlib.studies import STUDENTS, Cell, cells_of
@@ -502,3 +503,16 @@ def test_answers_that_differ_by_chance_are_counted_and_pass(made: Made, clone: P
     assert (again.different, again.shipped, again.p) == (5, again.here, 1.0)
     with pytest.raises(KardError, match="not of the questions"):
         compare_again(rows, rows[1:])
+
+
+def test_a_plan_expects_what_it_took_where_it_was_made(made: Made, clone: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("kardlib.plan.cells_of", lambda table, settings: made.cells[1:2])
+    cells = study_steps("5", made.cells[1].settings)
+    file = Keys(made.cells[1].settings).shipped_file("predictions", name=made.cells[1].method, seed=0)
+    taken = read_header(file).seconds
+    again = [replace(cell, settings=cell.settings.model_copy(update={"retrain": True})) for cell in cells]
+    expected = {text_of(row.cell.job): row.seconds for row in planned(again)}
+    assert taken and taken.items() <= expected.items() and {row.close for row in planned(again)} == {False}
+    for damaged in clone.rglob("*.xz"):
+        damaged.write_bytes(b"no archive")
+    assert {row.seconds for row in planned(again)} == {None}
