@@ -29,7 +29,7 @@ from .models import _guard, device, train_in_bf16
 from .prompts import query_of
 from .records import Passage, Question
 from .store import fingerprint
-from .student import SaveByTime, last_whole_checkpoint, on_one_gpu
+from .student import SaveByTime, TellProgress, last_whole_checkpoint, on_one_gpu
 
 TOKENS = 256
 QUERY, PASSAGES, VECTORS = "query", "passages", "vectors.safetensors"
@@ -223,7 +223,7 @@ def warm_up(
         args=_arguments(lr, batch, seed, work, train_in_bf16(model)),
         train_dataset=Dataset.from_dict({"query": [q for q, _ in rows], "passage": [d for _, d in rows]}),
         loss=MultipleNegativesRankingLoss(model, scale=1.0, similarity_fct=dot_score),
-        callbacks=[SaveByTime()],
+        callbacks=[SaveByTime(), TellProgress()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))

@@ -16,6 +16,7 @@ from .halves import in_halves
 from .models import is_encoder_decoder, load_student, load_tokenizer
 from .option_scores import Continuations, causal_scores, seq2seq_scores
 from .padding import mask_of, pad_rows
+from .progress import tell
 from .readings import Readings
 from .sampler import drawn, draws_itself
 
@@ -83,6 +84,7 @@ class Generator:
             values = in_halves(lambda part: score([rows[i] for i in part], [groups[i] for i in part]), index)
             for i, own in zip(index, values, strict=True):
                 result[i] = own
+            tell(sum(map(bool, result)), len(prompts), "options scored")
         self._readings.forget()
         return result
 
@@ -111,6 +113,7 @@ class Generator:
             )
             for place, i in enumerate(index):
                 result[i] = texts[place * count : (place + 1) * count]
+            tell(sum(map(bool, result)), len(prompts), "answers written")
         return result
 
     def _start_from(self, seed: int) -> None:

@@ -12,8 +12,10 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tqdm import tqdm
 from .devices import OwnDevice
 from .errors import KardError
 from .presets import Settings, runs_root
+from .progress import SECONDS, StepsBar, told_to
 
 MOST_WORKERS = 8
 
@@ -37,6 +40,8 @@ class Job:
         return f"{self.step} {' '.join(str(value) for value in self.arguments.values())}".strip()
 
 
+Told = SimpleQueue
+"""What workers tell: the place of the step among those asked for, and what :func:`kardlib.progress.tell` got."""
 Work = tuple[Settings, Job]
 """A job and the settings of the experiment that it belongs to."""
 
@@ -90,18 +95,34 @@ def run_work(work: Sequence[Work], title: str) -> None:
     if not missing:
         return
     count = min(workers(work[0][0]), len(missing))
-    if count == 1:
-        for settings, job in tqdm(missing, desc=title):
+    with tqdm(total=len(missing), desc=title) as bar:
+        steps = StepsBar(bar, [str(job) for _, job in missing])
+        if count == 1:
+            _one_by_one(missing, steps)
+        else:
+            _side_by_side(missing, workers(work[0][0]), steps)
+
+
+def _one_by_one(work: Sequence[Work], bar: StepsBar) -> None:
+    for place, (settings, job) in enumerate(work):
+        with told_to(partial(bar.hear, place)):
             run_job(settings.model_dump(), job)
-        return
-    pool = _pool(workers(work[0][0]))
+        bar.finish(place)
+
+
+def _side_by_side(work: Sequence[Work], count: int, bar: StepsBar) -> None:
+    pool, told = _pool(count)
     try:
-        waiting = {pool.submit(run_job, settings.model_dump(), job): job for settings, job in missing}
-        with tqdm(total=len(waiting), desc=title) as bar:
-            for done in as_completed(waiting):
-                done.result()
-                bar.set_postfix_str(str(waiting[done])[:60], refresh=False)
-                bar.update()
+        running = {pool.submit(_run_told, s.model_dump(), job, place): place for place, (s, job) in enumerate(work)}
+        while running:
+            done, _ = wait(running, SECONDS, FIRST_COMPLETED)
+            while not told.empty():
+                place, *far = told.get()
+                if place in running.values():
+                    bar.hear(place, *far)
+            for future in done:
+                future.result()
+                bar.finish(running.pop(future))
     except BaseException:
         _pools.clear()
         processes = list((pool._processes or {}).values())  # shutdown forgets them
@@ -123,14 +144,28 @@ def missing_work(work: Sequence[Work]) -> list[Work]:
     return list(missing.values())
 
 
-_pools: dict[int, ProcessPoolExecutor] = {}
+_pools: dict[int, tuple[ProcessPoolExecutor, Told]] = {}
 
 
-def _pool(count: int) -> ProcessPoolExecutor:
-    """Processes that stay for the next steps of this notebook: starting one takes some seconds of imports."""
+def _pool(count: int) -> tuple[ProcessPoolExecutor, Told]:
+    """Processes that stay for the next steps of this notebook, since starting one takes some seconds of imports, and
+    what they tell of their progress."""
     if count not in _pools:
-        _pools[count] = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_quiet)
+        context = multiprocessing.get_context("spawn")
+        told: Told = context.SimpleQueue()
+        _pools[count] = ProcessPoolExecutor(count, context, initializer=_begin_worker, initargs=(told,)), told
     return _pools[count]
+
+
+_told: Told | None = None
+
+
+def _run_told(settings: dict[str, Any], job: Job, place: int) -> None:
+    """One job in a worker; how far it is goes to its parent."""
+    told = _told
+    assert told is not None, "the worker's initializer has set it"
+    with told_to(lambda *far: told.put((place, *far))):
+        run_job(settings, job)
 
 
 _experiments: dict[str, Any] = {}
@@ -154,8 +189,10 @@ def run_job(settings: dict[str, Any], job: Job) -> None:
     getattr(_experiments[key], job.step)(**job.arguments)
 
 
-def _quiet() -> None:
-    """Workers show no bars of their own, leave Ctrl-C to their parent, and end with it, which may be killed."""
+def _begin_worker(told: Told) -> None:
+    """Workers tell their progress, show no bars, leave Ctrl-C to their parent, and end with it, which may be killed."""
+    global _told
+    _told = told
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -8,7 +8,7 @@ token, and want their own index; the tests compare this module's loss with their
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,6 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, set_seed
-from transformers.trainer_callback import ProgressCallback
 
 from .dense_retriever import DenseRetriever
 from .errors import KardError
@@ -29,6 +28,7 @@ from .records import Question
 from .student import (
     Hyperparameters,
     SaveByTime,
+    TellProgress,
     encode_causal,
     encode_seq2seq,
     epoch_orders,
@@ -216,14 +216,6 @@ class Rag(nn.Module):
         return scores, [[self._retriever.passages[hit.index].text for hit in row] for row in hits]
 
 
-class _Progress(ProgressCallback):
-    """A bar that shows steps and not each logged row."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
-        if self.training_bar is not None and logs and "loss" in logs:
-            self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
-
-
 class _RagTrainer(Trainer):
     """Checkpoints of a model that is no PreTrainedModel and ties weights, as T5 does."""
 
@@ -271,7 +263,7 @@ def train_rag(
         train_dataset=epoch_orders(lengths, hyper, seed),
         data_collator=lambda places: {"places": torch.tensor(places)},
         optimizers=(_optimizer(model, hyper), None),
-        callbacks=[SaveByTime(), _Progress()],
+        callbacks=[SaveByTime(), TellProgress()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))

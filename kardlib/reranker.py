@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .candidates import Candidates
 from .errors import KardError
 from .models import device, locate
+from .progress import tell
 from .reranker_losses import eq3_loss as eq3_loss
 from .safe_folder import NO_CODE, refuse_code
 
@@ -74,6 +75,7 @@ class LateInteraction:
                 query = asked[len(ranked)]
                 ranked.append(best_first(group, self.maxsim(query, [vectors[i] for i in group.passages])))
                 still.subtract(group.passages)
+            tell(len(ranked), len(queries), "questions ranked")
             vectors = {i: vectors[i] for i in _wanted_again(vectors, still, texts)}
         return ranked
 

@@ -28,7 +28,7 @@ from .reranker_curves import HeldOut, HeldOutCurve, held_out_curve, question_of
 from .reranker_lora import Lora, add_lora, merge_lora
 from .reranker_losses import loss_of
 from .reranker_padding import sorted_loss_of
-from .student import SaveByTime, last_whole_checkpoint, on_one_gpu
+from .student import SaveByTime, TellProgress, last_whole_checkpoint, on_one_gpu
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _trainer(model: Any, rows: Sequence[Row], settings: Settings, seed: int, wor
 def _callbacks(model: Any, loss: Any, settings: Settings, held: HeldOut | None) -> list[Any]:
     annealed = [Annealing(loss)] if settings.reranker_loss == "annealed kl" else []
     measured = [HeldOutCurve(model, held, settings.tau1, settings.tau2)] if held else []
-    return [SaveByTime(), *annealed, *measured]
+    return [SaveByTime(), TellProgress(), *annealed, *measured]
 
 
 def _columns(rows: Sequence[Row], settings: Settings) -> Dataset:

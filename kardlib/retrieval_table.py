@@ -14,6 +14,7 @@ import numpy as np
 from .candidates import Candidates
 from .experiment import Experiment
 from .keys import WIDTH
+from .progress import shown
 from .prompts import query_of
 from .records import read_jsonl, write_jsonl
 from .runs import ResultRow
@@ -38,7 +39,9 @@ def untrained(experiment: Experiment) -> dict[str, Candidates]:
         s, found = experiment.settings, experiment.candidates(width=max(WIDTH, experiment.settings.kappa_star))
         model = load_reranker(s.encoder, s.reranker_form)
         queries = [query_of(q) for q in experiment.questions("test")]
-        write_jsonl(folder / "reranked.jsonl", model.rank(queries, list(found.values()), experiment.texts))
+        with shown("reranking, untrained"):
+            ranked = model.rank(queries, list(found.values()), experiment.texts)
+        write_jsonl(folder / "reranked.jsonl", ranked)
 
     folder = artefact(experiment.root, "untrained", experiment.key("untrained"), make)
     few = experiment.candidates()

@@ -19,6 +19,7 @@ from .chat_template import causal_prompt, lead
 from .models import device, is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
 from .padding import mask_of, pad_rows
 from .presets import Settings
+from .progress import tell
 from .prompts import Pair
 
 CHECKPOINT_SECONDS = 25
@@ -84,7 +85,7 @@ def fit(
         args=training_arguments(hyper, seed, work, train_in_bf16(model)),
         train_dataset=list(rows),
         data_collator=collator(tokenizer),
-        callbacks=[SaveByTime()],
+        callbacks=[SaveByTime(), TellProgress()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
@@ -164,6 +165,14 @@ class SaveByTime(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         now = time.monotonic()
         self._took, self._last = now - self._last, now
+
+
+class TellProgress(TrainerCallback):
+    """Tells the steps that are done, and the last loss."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        loss = next((row["loss"] for row in reversed(state.log_history) if "loss" in row), None)
+        tell(state.global_step, state.max_steps, "" if loss is None else f"loss {float(loss):.3f}")
 
 
 def encode_seq2seq(tokenizer: Any, pair: Pair, hyper: Hyperparameters) -> dict[str, Any]:

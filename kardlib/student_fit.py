@@ -160,7 +160,7 @@ def _trainer(task: Task, model: Any, bf16: bool) -> PartsTrainer:
         model=model,
         args=student.training_arguments(hyper, task.seed, task.work, False),
         train_dataset=[task.rows[i] for i in task.order],
-        callbacks=[*([dev] if dev else []), student.SaveByTime(), Together()],
+        callbacks=[*([dev] if dev else []), student.SaveByTime(), student.TellProgress(), Together()],
     )
     if dev:
         dev.trainer = trainer
