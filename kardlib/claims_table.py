@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -123,13 +123,37 @@ def claims_text(blocks: Sequence[Block]) -> str:
 
 def claims_html(blocks: Sequence[Block]) -> str:
     """The claims table as HTML tables, for a notebook's ``display(HTML(...))`` or for a page; class ``claims``."""
+    return _tables([(block.title, [[html.escape(cell) for cell in line] for line in block.lines]) for block in blocks])
+
+
+def linked_claims_html(decisions: Sequence[Decision], link: Callable[[ResultRow], str]) -> str:
+    """The same of decisions, every number that was measured here a link.
+
+    Args:
+        link: where the number of a row leads to.
+    """
+    groups = _by_claim(decisions)
+    return _tables([(_title(group), [_linked(decision, link) for decision in group]) for group in groups])
+
+
+def _linked(decision: Decision, link: Callable[[ResultRow], str]) -> list[str]:
+    cells = [html.escape(cell) for cell in _line(decision)]
+    if decision.comparison is not None:
+        rows = [row for row in decision.rows if row]
+        numbers = [f'<a href="{html.escape(link(row))}">{row.value:.1f}</a>' for row in rows]
+        cells[CLAIMS_HEADER.index("here")] = " / ".join(numbers)
+    return cells
+
+
+def _tables(claims: Sequence[tuple[str, Sequence[Sequence[str]]]]) -> str:
+    """Tables of titles and lines, whose cells are HTML."""
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in CLAIMS_HEADER)
     parts: list[str] = []
-    for block in blocks:
-        parts.append(f'<table class="claims"><caption>{html.escape(block.title)}</caption>')
+    for title, lines in claims:
+        parts.append(f'<table class="claims"><caption>{html.escape(title)}</caption>')
         parts.append(f"<thead><tr>{head}</tr></thead><tbody>")
-        for line in block.lines:
-            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in line[1:])
-            parts.append(f'<tr><th scope="row">{html.escape(line[0])}</th>{cells}</tr>')
+        for line in lines:
+            cells = "".join(f"<td>{cell}</td>" for cell in line[1:])
+            parts.append(f'<tr><th scope="row">{line[0]}</th>{cells}</tr>')
         parts.append("</tbody></table>")
     return "\n".join([*parts, f"<p>{html.escape(CLAIMS_CAUTION)}</p>"])

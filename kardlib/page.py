@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .claims import read_claims
-from .claims_table import claim_blocks, claims_html, tally, verdicts_html
+from .claims_table import linked_claims_html, tally, verdicts_html
 from .counterparts import counterparts, counterparts_html
 from .report import main_table_html, merge_notes, merge_rows, row_key, table_place
 from .runs import ResultRow, RunRecord, read_record
@@ -62,9 +62,10 @@ def page(paths: Sequence[Path]) -> str:
     """
     records = [read_record(path) for path in paths]
     rows, notes = sorted(merge_rows(records), key=table_place), merge_notes(records)
+    link = _anchors(records)
     parts = {
-        "Claims": _claims(rows),
-        "Tables": main_table_html(rows, notes, _anchors(records)) + counterparts_html(counterparts(rows)),
+        "Claims": _claims(rows, link),
+        "Tables": main_table_html(rows, notes, link) + counterparts_html(counterparts(rows)),
         "Figures": "\n".join(_figures(path, record) for path, record in zip(paths, records, strict=True)),
         "Runs": "\n".join(_run(n, path, record) for n, (path, record) in enumerate(zip(paths, records, strict=True))),
     }
@@ -83,7 +84,7 @@ def _anchors(records: Sequence[RunRecord]) -> Callable[[ResultRow], str]:
     return lambda row: places[row_key(row)]
 
 
-def _claims(rows: Sequence[ResultRow]) -> str:
+def _claims(rows: Sequence[ResultRow], link: Callable[[ResultRow], str]) -> str:
     """The claims, first with answers as they count, then, where these were scored, as they were written."""
     scored = any(row.settings.get("answers") == "scored" for row in rows)
     titles = {"scored": "The likeliest option counts", "free": "The text as written counts"}
@@ -92,7 +93,7 @@ def _claims(rows: Sequence[ResultRow]) -> str:
         decisions = decide(read_claims(), rows, reading)
         summed = ", ".join(f"{count} {verdict}" for verdict, count in tally(decisions).items())
         parts.append(f"<h3>{titles[reading]}: {html.escape(summed)}</h3>{verdicts_html(decisions)}")
-        inside = f'<div class="wide">{claims_html(claim_blocks(decisions))}</div>'
+        inside = f'<div class="wide">{linked_claims_html(decisions, link)}</div>'
         parts.append(f"<details><summary>Every comparison</summary>{inside}</details>")
     return "\n".join(parts)
 

@@ -21,6 +21,7 @@ from kardlib.claims_table import (
     claims_html,
     claims_table,
     claims_text,
+    linked_claims_html,
     tally,
     verdicts_html,
 )
@@ -402,6 +403,16 @@ def test_text_and_html_have_every_comparison(root: Path) -> None:
     assert not parser.open and not parser.faults and page.count("<tr>") == count + len(blocks)
     assert text.count("MedQA-USMLE, ") == page.count("MedQA-USMLE, ") > 0
     assert "KARD (Reranker) &gt; Reasoning Distillation" in page
+
+
+def test_every_measured_number_is_a_link_on_the_page(root: Path) -> None:
+    decisions = decide(list(ALL.values()), [row(drawn(0.7), RERANKER, root), row(drawn(0.4), RD, root)])
+    page, parser = linked_claims_html(decisions, lambda one: f"#{one.method}"), Balance()
+    parser.feed(page)
+    measured = [d for d in decisions if d.comparison is not None]
+    assert not parser.open and not parser.faults and measured
+    assert page.count('<a href="#') == sum(len([one for one in d.rows if one]) for d in measured)
+    assert re.sub("</?a[^>]*>", "", page) == claims_html(claim_blocks(decisions))
 
 
 def test_the_summary_counts_every_comparison_once(root: Path) -> None:
