@@ -79,6 +79,7 @@ class StepsBar:
 
     def _show(self, finished: str = "") -> None:
         shares = sum(share for share, _ in self._running.values())
-        self._bar.n = self._finished + (round(shares, 2) if self._running else 0)
+        done = round(self._finished + shares, 2)
+        self._bar.n = int(done) if done == int(done) else done
         self._bar.set_postfix_str("; ".join(text for _, text in self._running.values()) or finished, refresh=False)
         self._bar.refresh()
