@@ -24,6 +24,7 @@ from .pairs import Item, training_pairs
 from .presets import Settings
 from .prompts import Pair, query_of
 from .records import Prediction, read_jsonl, write_jsonl
+from .reranked import RERANKED, rank_into
 from .shipped import KINDS, Ranked, first_passages, read_set
 from .store import artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
@@ -114,10 +115,10 @@ class Experiment(Told):
                 kept = self.root / "passage-vectors"
                 model = CachedLateInteraction(model, kept, stored=self.settings.reranker_vectors)
             queries = [query_of(q) for q in self.questions(split)]
-            write_jsonl(folder / "reranked.jsonl", model.rank(queries, list(found.values()), self.texts))
+            rank_into(folder, model, queries, list(found.values()), self.texts)
 
         folder = artefact(self.root, "reranked", self.key("reranked", seed=seed, split=split), make)
-        read = read_jsonl(folder / "reranked.jsonl", Candidates)
+        read = read_jsonl(folder / RERANKED, Candidates)
         if self.settings.kappa_star >= WIDTH:
             return {c.key: c for c in read}
         few = self.candidates(split)

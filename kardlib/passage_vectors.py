@@ -24,7 +24,7 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from .candidates import Candidates
 from .errors import KardError
 from .passage_encoding import encode_sorted, token_counts
-from .reranker import LateInteraction, best_first
+from .reranker import LateInteraction, Reranker, best_first
 
 Stored = Literal["float32", "float16"]
 """How a value is stored. float16 halves the disk; cosines move by about 1e-3, so near ties can change places: measure
@@ -153,7 +153,7 @@ def store_folder(root: Path, model: MultiVectorEncoder, stored: Stored = "float3
     return Path(root) / f"{encoder_hash(model)}-{stored}"
 
 
-class CachedLateInteraction:
+class CachedLateInteraction(Reranker):
     """A late-interaction reranker that reads the vectors of passages from a store, and fills it as need be.
 
     The ranking is that of :class:`LateInteraction`, except among scores that float32 noise alone tells apart: here, two
@@ -176,18 +176,17 @@ class CachedLateInteraction:
         self.folder = store_folder(root, reranker.model, stored)
         self._vectors: PassageVectors | None = None
 
-    def rank(
+    def ranked(
         self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
-    ) -> list[Candidates]:
+    ) -> Iterator[Candidates]:
+        """See :class:`kardlib.reranker.Reranker`; vectors that are lacking are stored first."""
         needed = [texts[i] for i in sorted({i for group in candidates for i in group.passages})]
         if self._vectors is None or not all(text in self._vectors for text in needed):
             options = self._stored, self._processes, self._tell
             self._vectors = store_passages(self.folder, self.model, needed, *options)
         encoded = self._reranker.encode(list(queries), "query")
-        return [
-            best_first(group, self._vectors.maxsim(query.cpu().numpy(), [texts[i] for i in group.passages]))
-            for query, group in zip(encoded, candidates, strict=True)
-        ]
+        for query, group in zip(encoded, candidates, strict=True):
+            yield best_first(group, self._vectors.maxsim(query.cpu().numpy(), [texts[i] for i in group.passages]))
 
 
 def _segments(folder: Path) -> list[Path]:

@@ -42,17 +42,24 @@ CPU_BATCH_CHARACTERS = 6144
 class Reranker(Protocol):
     """What both forms offer."""
 
-    def rank(
+    def ranked(
         self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
-    ) -> list[Candidates]:
-        """Each query's candidates, best first by f_phi, ties by passage id.
+    ) -> Iterator[Candidates]:
+        """Each query's candidates, best first by f_phi, ties by passage id, in turn, as soon as they are ranked.
 
         Args:
             texts: passage texts by id.
         """
+        ...
+
+    def rank(
+        self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
+    ) -> list[Candidates]:
+        """All of them."""
+        return list(self.ranked(queries, candidates, texts))
 
 
-class LateInteraction:
+class LateInteraction(Reranker):
     """MaxSim over one vector a token, cosine similarity, no projection: the backbone's own width is kept.
 
     Args:
@@ -62,22 +69,22 @@ class LateInteraction:
     def __init__(self, model: str | MultiVectorEncoder) -> None:
         self.model = load_late_interaction(model) if isinstance(model, str) else model
 
-    def rank(
+    def ranked(
         self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
-    ) -> list[Candidates]:
-        asked, ranked = self.encode(list(queries), "query"), []
+    ) -> Iterator[Candidates]:
+        """See :class:`Reranker`; passages are encoded a block at a time."""
+        asked, done = self.encode(list(queries), "query"), 0
         vectors: dict[str, Tensor] = {}
         still = Counter(i for group in candidates for i in group.passages)
         for block, needed in _blocks(candidates, texts):
             new = {i: text for i, text in needed.items() if i not in vectors}
             vectors |= zip(new, self.encode(list(new.values()), "document") if new else [], strict=True)
             for group in block:
-                query = asked[len(ranked)]
-                ranked.append(best_first(group, self.maxsim(query, [vectors[i] for i in group.passages])))
+                yield best_first(group, self.maxsim(asked[done], [vectors[i] for i in group.passages]))
                 still.subtract(group.passages)
-            tell(len(ranked), len(queries), "questions ranked")
+                done += 1
+            tell(done, len(queries), "questions ranked")
             vectors = {i: vectors[i] for i in _wanted_again(vectors, still, texts)}
-        return ranked
 
     def encode(self, texts: list[str], task: Literal["query", "document"]) -> list[Tensor]:
         """Vectors of each text, shape ``(tokens, width)``, float32."""
@@ -114,7 +121,7 @@ class LateInteraction:
         ]
 
 
-class CrossEncoding:
+class CrossEncoding(Reranker):
     """A cross-encoder that reads question and passage together.
 
     Args:
@@ -124,13 +131,19 @@ class CrossEncoding:
     def __init__(self, model: str | CrossEncoder) -> None:
         self.model = load_cross_encoder(model) if isinstance(model, str) else model
 
-    def rank(
+    def ranked(
         self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
-    ) -> list[Candidates]:
-        pairs = [(query, texts[i]) for query, group in zip(queries, candidates, strict=True) for i in group.passages]
-        batch = batch_of([f"{query} {text}" for query, text in pairs])
-        scores = iter(self.model.predict(pairs, batch_size=batch, show_progress_bar=False).tolist())
-        return [best_first(group, [next(scores) for _ in group.passages]) for group in candidates]
+    ) -> Iterator[Candidates]:
+        """See :class:`Reranker`; pairs are read a block of passages at a time."""
+        asked, done = list(queries), 0
+        for block, _ in _blocks(candidates, texts):
+            pairs = [(query, texts[i]) for query, g in zip(asked[done:], block, strict=False) for i in g.passages]
+            batch = batch_of([f"{query} {text}" for query, text in pairs])
+            scores = iter(self.model.predict(pairs, batch_size=batch, show_progress_bar=False).tolist())
+            for group in block:
+                yield best_first(group, [next(scores) for _ in group.passages])
+            done += len(block)
+            tell(done, len(queries), "questions ranked")
 
 
 def load_late_interaction(folder: str) -> MultiVectorEncoder:

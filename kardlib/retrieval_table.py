@@ -16,7 +16,8 @@ from .experiment import Experiment
 from .keys import WIDTH
 from .progress import shown
 from .prompts import query_of
-from .records import read_jsonl, write_jsonl
+from .records import read_jsonl
+from .reranked import RERANKED, rank_into
 from .runs import ResultRow
 from .scoring import Score, difference, hits, score
 from .store import artefact
@@ -40,12 +41,11 @@ def untrained(experiment: Experiment) -> dict[str, Candidates]:
         model = load_reranker(s.encoder, s.reranker_form)
         queries = [query_of(q) for q in experiment.questions("test")]
         with shown("reranking, untrained"):
-            ranked = model.rank(queries, list(found.values()), experiment.texts)
-        write_jsonl(folder / "reranked.jsonl", ranked)
+            rank_into(folder, model, queries, list(found.values()), experiment.texts)
 
     folder = artefact(experiment.root, "untrained", experiment.key("untrained"), make)
     few = experiment.candidates()
-    return {c.key: c.among(few[c.key].passages) for c in read_jsonl(folder / "reranked.jsonl", Candidates)}
+    return {c.key: c.among(few[c.key].passages) for c in read_jsonl(folder / RERANKED, Candidates)}
 
 
 def rankings(experiment: Experiment) -> dict[str, list[Ranking]]:
