@@ -94,13 +94,13 @@ def run_work(work: Sequence[Work], title: str) -> None:
     missing = missing_work(work)
     if not missing:
         return
-    count = min(workers(work[0][0]), len(missing))
+    count = workers(work[0][0])
     with tqdm(total=len(missing), desc=title) as bar:
         steps = StepsBar(bar, [str(job) for _, job in missing])
-        if count == 1:
+        if min(count, len(missing)) == 1:
             _one_by_one(missing, steps)
         else:
-            _side_by_side(missing, workers(work[0][0]), steps)
+            _side_by_side(missing, count, steps)
 
 
 def _one_by_one(work: Sequence[Work], bar: StepsBar) -> None:

@@ -6,7 +6,7 @@ tables share has one folder and counts once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -160,12 +160,14 @@ def _timed_elsewhere(rows: Sequence[Planned], cells: Sequence[Step]) -> list[Pla
     """The rows; those to do that nothing finished here is like expect what they took where what ships was made."""
     lacking = {row.cell.settings for row in rows if row.state == "to do" and row.seconds is None}
     taken = {s: shipped_seconds(s, [cell.job for cell in cells if cell.settings == s]) for s in lacking}
-    return [
-        replace(row, seconds=taken[row.cell.settings].get(text_of(row.cell.job)))
-        if row.state == "to do" and row.seconds is None
-        else row
-        for row in rows
-    ]
+    return [_timed(row, taken[row.cell.settings]) if row.cell.settings in taken else row for row in rows]
+
+
+def _timed(row: Planned, taken: Mapping[str, float]) -> Planned:
+    if row.state != "to do" or row.seconds is not None:
+        return row
+    job = row.cell.job
+    return replace(row, seconds=taken.get(text_of(job), taken.get(str(job))))  # some older headers leave nothing out
 
 
 def _standing(cell: Step, folder: Path, key: Key, wanted: bool, made: Stored | None, times: Times) -> Planned:

@@ -135,9 +135,9 @@ class CrossEncoding(Reranker):
         self, queries: Sequence[str], candidates: Sequence[Candidates], texts: Mapping[str, str]
     ) -> Iterator[Candidates]:
         """See :class:`Reranker`; pairs are read a block of passages at a time."""
-        asked, done = list(queries), 0
+        asked, done = iter(queries), 0
         for block, _ in _blocks(candidates, texts):
-            pairs = [(query, texts[i]) for query, g in zip(asked[done:], block, strict=False) for i in g.passages]
+            pairs = [(query, texts[i]) for group, query in zip(block, asked, strict=False) for i in group.passages]
             batch = batch_of([f"{query} {text}" for query, text in pairs])
             scores = iter(self.model.predict(pairs, batch_size=batch, show_progress_bar=False).tolist())
             for group in block:

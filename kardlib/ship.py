@@ -21,6 +21,7 @@ from .records import Prediction, Question
 from .report import find_runs
 from .runs import read_record
 from .shipped import ENDING, Header, constant, counts, data_hash, pack, read_set, shipped_files
+from .shipped_times import text_of
 from .steps import all_behind, missing
 from .store import atomic_write, fingerprint
 from .stored import seconds_of
@@ -179,7 +180,7 @@ def _header(experiment: Experiment, job: Job, rows: Sequence[Any], commit: str) 
 def _seconds(experiment: Experiment, job: Job) -> dict[str, float]:
     """Seconds of the outputs and of all behind them that is made for one seed, by step and what of it."""
     steps = [one for one in all_behind([job], experiment.settings) if "seed" in one.arguments]
-    taken = {str(one): seconds_of(experiment.folder(one.step, **one.arguments)) for one in steps}
+    taken = {text_of(one): seconds_of(experiment.folder(one.step, **one.arguments)) for one in steps}
     return {name: round(seconds, 1) for name, seconds in taken.items() if seconds is not None}
 
 
