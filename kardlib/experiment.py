@@ -33,6 +33,7 @@ from .told import Told
 
 if TYPE_CHECKING:
     from .generate import Generator
+    from .reranker import Reranker
 
 
 class Experiment(Told):
@@ -104,24 +105,42 @@ class Experiment(Told):
         ``WIDTH`` candidates are read once; a smaller kappa* looks its own up among them.
         """
 
-        def make(folder: Path) -> None:
+        def load() -> Reranker:
             from .reranker import load_reranker
 
-            found = self.candidates(split, max(WIDTH, self.settings.kappa_star))
             model = load_reranker(str(self.reranker(seed)), self.settings.reranker_form)
-            if self.settings.reranker_vectors != "none":
-                from .passage_vectors import CachedLateInteraction
+            if self.settings.reranker_vectors == "none":
+                return model
+            from .passage_vectors import CachedLateInteraction
 
-                kept = self.root / "passage-vectors"
-                model = CachedLateInteraction(model, kept, stored=self.settings.reranker_vectors)
-            queries = [query_of(q) for q in self.questions(split)]
-            rank_into(folder, model, queries, list(found.values()), self.texts)
+            kept = self.root / "passage-vectors"
+            return CachedLateInteraction(model, kept, stored=self.settings.reranker_vectors)
 
-        folder = artefact(self.root, "reranked", self.key("reranked", seed=seed, split=split), make)
+        return self._ranked("reranked", load, split, seed=seed, split=split)
+
+    def untrained(self) -> dict[str, Candidates]:
+        """The same of the test questions, by the encoder as it is before Eq. 3."""
+
+        def load() -> Reranker:
+            from .reranker import load_reranker
+
+            return load_reranker(self.settings.encoder, self.settings.reranker_form)
+
+        return self._ranked("untrained", load)
+
+    def _ranked(
+        self, step: str, load: Callable[[], Reranker], of: Split = "test", **arguments: Any
+    ) -> dict[str, Candidates]:
+        def make(folder: Path) -> None:
+            found = self.candidates(of, max(WIDTH, self.settings.kappa_star))
+            queries = [query_of(q) for q in self.questions(of)]
+            rank_into(folder, load(), queries, list(found.values()), self.texts)
+
+        folder = artefact(self.root, step, self.key(step, **arguments), make)
         read = read_jsonl(folder / RERANKED, Candidates)
         if self.settings.kappa_star >= WIDTH:
             return {c.key: c for c in read}
-        few = self.candidates(split)
+        few = self.candidates(of)
         return {c.key: c.among(few[c.key].passages) for c in read}
 
     def rankings(self, seed: int, split: Split = "test") -> list[Ranked]:

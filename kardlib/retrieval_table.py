@@ -7,20 +7,12 @@ is right by construction, so there is a second one that owes nothing to BM25: pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from .candidates import Candidates
 from .experiment import Experiment
-from .keys import WIDTH
-from .progress import shown
-from .prompts import query_of
-from .records import read_jsonl
-from .reranked import RERANKED, rank_into
 from .runs import ResultRow
 from .scoring import Score, difference, hits, score
-from .store import artefact
 from .tables import HITS
 
 Ranking = Mapping[str, tuple[str, ...]]
@@ -29,32 +21,16 @@ Tables = Mapping[tuple[str, str, int], np.ndarray]
 """hits@k of every question, shape ``(seeds, questions)``, by truth, ranker and k."""
 BY_QUESTION, UNTRAINED, TRAINED, SILVER = "BM25", "Reranker, untrained", "Reranker", "BM25(rationale), oracle"
 FOUND, NEEDED = "found by the rationale", "known to be needed"
-
-
-def untrained(experiment: Experiment) -> dict[str, Candidates]:
-    """The kappa* candidates of each test question in the order of the encoder as it is before Eq. 3."""
-
-    def make(folder: Path) -> None:
-        from .reranker import load_reranker
-
-        s, found = experiment.settings, experiment.candidates(width=max(WIDTH, experiment.settings.kappa_star))
-        model = load_reranker(s.encoder, s.reranker_form)
-        queries = [query_of(q) for q in experiment.questions("test")]
-        with shown("reranking, untrained"):
-            rank_into(folder, model, queries, list(found.values()), experiment.texts)
-
-    folder = artefact(experiment.root, "untrained", experiment.key("untrained"), make)
-    few = experiment.candidates()
-    return {c.key: c.among(few[c.key].passages) for c in read_jsonl(folder / RERANKED, Candidates)}
+OWN = f"{NEEDED}, among the set's own"
 
 
 def rankings(experiment: Experiment) -> dict[str, list[Ranking]]:
     """By the ranker's name: one ranking, or one a seed where something was trained."""
     found = {
         BY_QUESTION: [experiment.candidates()],
-        UNTRAINED: [untrained(experiment)],
+        UNTRAINED: [experiment.untrained()],
         TRAINED: [experiment.reranked(seed) for seed in experiment.settings.seeds],
-        SILVER: [experiment.silver(width=max(HITS))],
+        SILVER: [experiment.silver(width=max(*HITS, experiment.settings.kappa_star))],
     }
     return {name: [{i: c.passages for i, c in run.items()} for run in runs] for name, runs in found.items()}
 
@@ -76,15 +52,34 @@ def truths(experiment: Experiment) -> dict[str, Ranking]:
     return {FOUND: experiment.truth()} | ({NEEDED: there} if there else {})
 
 
+def own(experiment: Experiment) -> frozenset[str]:
+    """Ids of the set's own passages, where an index holds them among others; empty elsewhere.
+
+    Needed passages are the set's own, so a ranker gains where it tells the sources apart and reads neither. Among the
+    set's own alone there is nothing to gain from that.
+    """
+    if not experiment.settings.index:
+        return frozenset()
+    ids = {passage.id for passage in experiment.with_settings(index="").data.passages}
+    held = frozenset(i for i in ids if i in experiment.texts)
+    return held if len(held) < len(experiment.texts) else frozenset()
+
+
 def hits_tables(experiment: Experiment) -> Tables:
-    """hits@k of every ranker by every truth, for the k of ``tables.HITS``."""
-    ranked = rankings(experiment)
+    """hits@k of every ranker by every truth, for the k of ``tables.HITS``; by what is needed also with passages of
+    other sources left out of the rankings."""
+    ranked, right = rankings(experiment), truths(experiment)
+    asked = [(about, ranked, truth) for about, truth in right.items()]
+    if NEEDED in right and (ids := own(experiment)):
+        among = {name: [_among(run, ids) for run in runs] for name, runs in ranked.items()}
+        asked.append((OWN, among, right[NEEDED]))
     return {
-        (about, name, k): hits(runs, truth, k)
-        for about, truth in truths(experiment).items()
-        for k in HITS
-        for name, runs in ranked.items()
+        (about, name, k): hits(runs, truth, k) for about, by, truth in asked for k in HITS for name, runs in by.items()
     }
+
+
+def _among(ranking: Ranking, ids: frozenset[str]) -> Ranking:
+    return {i: tuple(passage for passage in passages if passage in ids) for i, passages in ranking.items()}
 
 
 def retrieval_rows(experiment: Experiment, tables: Tables) -> list[ResultRow]:

@@ -15,14 +15,15 @@ from kardlib.retrieval_table import (
     BY_QUESTION,
     FOUND,
     NEEDED,
+    OWN,
     SILVER,
     TRAINED,
     UNTRAINED,
     gains,
     hits_tables,
+    own,
     retrieval_rows,
     truths,
-    untrained,
 )
 from kardlib.tables import HITS
 
@@ -81,8 +82,36 @@ def test_passages_that_no_search_could_find_are_no_truth(one: Experiment) -> Non
     assert list(truths(one)) == [FOUND], "ids that were changed by a mixture"
 
 
+def test_among_the_sets_own_other_sources_are_left_out(one: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    import kardlib.retrieval_table as table
+
+    assert own(one) == frozenset() and not any(about == OWN for about, *_ in hits_tables(one)), "no index, no control"
+    ids = frozenset(sorted(one.texts)[::2])
+    monkeypatch.setattr(table, "own", lambda experiment: ids)
+    tables, needed = hits_tables(one), truths(one)[NEEDED]
+    for at, (i, right) in enumerate(needed.items()):
+        first = next((p for p in one.candidates()[i].passages if p in ids), None)
+        assert tables[OWN, BY_QUESTION, 1][0, at] == (first in right)
+
+
+def test_own_passages_are_those_of_the_set_that_an_index_holds_among_others(one: Experiment) -> None:
+    class Indexed:
+        settings = one.settings.model_copy(update={"index": "somewhere"})
+        texts = {**one.texts, "wiki/1": "something else"}
+
+        def with_settings(self, index: str) -> Experiment:
+            return one
+
+    indexed = Indexed()
+    assert own(indexed) == set(one.texts)  # type: ignore[arg-type]
+    indexed.texts.pop(next(iter(one.texts)))
+    assert len(own(indexed)) == len(one.texts) - 1  # type: ignore[arg-type]
+    indexed.texts.pop("wiki/1")
+    assert own(indexed) == frozenset(), "the set's own alone"  # type: ignore[arg-type]
+
+
 def test_the_untrained_encoder_orders_the_same_candidates(one: Experiment) -> None:
-    ranked, found = untrained(one), one.candidates()
+    ranked, found = one.untrained(), one.candidates()
     assert {i: sorted(c.passages) for i, c in ranked.items()} == {i: sorted(c.passages) for i, c in found.items()}
     assert any(ranked[i].passages != found[i].passages for i in found)
 
