@@ -19,7 +19,7 @@ from .errors import KardError
 RESAMPLES = 10_000  # a two-sided p-value goes down to 2e-4: Holm can still decide within a family of two hundred
 LEVEL = 0.05
 POWER = 0.80
-BOOTSTRAP, MCNEMAR = "paired bootstrap", "exact McNemar"
+BOOTSTRAP, MCNEMAR, TWO_SAMPLES = "paired bootstrap", "exact McNemar", "bootstrap of two samples"
 Tail = Callable[[float], float]
 
 
@@ -49,6 +49,15 @@ class Comparison:
     discordance: float | None = None
     detectable: float | None = None
     p_holm: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What it says about "first > second", see :func:`verdict_of`; after Holm's correction where there was one."""
+        return verdict_of(self.ci95, p_holm=self.p_holm)
+
+    def __str__(self) -> str:
+        """The gap with its interval, in points."""
+        return f"{self.gap:+.1f} ({self.ci95[0]:+.1f} to {self.ci95[1]:+.1f})"
 
     @property
     def seeds(self) -> int:
@@ -91,6 +100,25 @@ def contrast(
     )  # fmt: skip
 
 
+def apart(first: np.ndarray, second: np.ndarray) -> Comparison:
+    """Mean of one group of questions less that of another; nothing is paired, so both are resampled on their own.
+
+    Args:
+        first, second: a value for each question, of shape ``(questions,)``: outcomes, or gaps between two methods.
+
+    Raises:
+        KardError: a group is empty.
+    """
+    if first.ndim != 1 or second.ndim != 1 or not first.size or not second.size:
+        raise KardError(f"groups of shapes {first.shape} and {second.shape} cannot be compared")
+    rng = np.random.default_rng(0)
+    ci95, low_tail, high_tail = _tails(_drawn(first, rng) - _drawn(second, rng))
+    spread = max(np.ptp(first), np.ptp(second)) >= 1e-12
+    p = _p_value(low_tail, high_tail, 0.0, math.inf) if spread else None
+    gap = 100 * float(first.mean() - second.mean())
+    return Comparison(gap=gap, ci95=ci95, p=p, test=TWO_SAMPLES, n=first.size + second.size)
+
+
 def _gaps(plus: Sequence[np.ndarray], minus: Sequence[np.ndarray]) -> np.ndarray:
     tables = [*plus, *minus]
     shapes = [table.shape for table in tables]
@@ -102,10 +130,17 @@ def _gaps(plus: Sequence[np.ndarray], minus: Sequence[np.ndarray]) -> np.ndarray
 
 
 def _resampled(mean: np.ndarray) -> tuple[tuple[float, float], Tail, Tail]:
-    """Bootstrap over questions: drawing n questions anew is drawing how often each distinct gap occurs."""
+    return _tails(_drawn(mean, np.random.default_rng(0)))
+
+
+def _drawn(mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Means in percent of a bootstrap: drawing n questions anew is drawing how often each distinct value occurs."""
     values, counts = np.unique(np.round(mean, 9), return_counts=True)
-    drawn = np.random.default_rng(0).multinomial(mean.size, counts / mean.size, size=RESAMPLES)
-    means = np.round(100 * (drawn @ values) / mean.size, 7)  # sums that are equal must tie
+    drawn = rng.multinomial(mean.size, counts / mean.size, size=RESAMPLES)
+    return np.round(100 * (drawn @ values) / mean.size, 7)  # sums that are equal must tie
+
+
+def _tails(means: np.ndarray) -> tuple[tuple[float, float], Tail, Tail]:
     low, high = np.percentile(means, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2])
     return (
         (float(low), float(high)),

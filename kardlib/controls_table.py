@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from .comparison import Comparison, compare, with_holm
 from .controls import CONTROLS, Control
 from .experiment import Experiment
 from .jobs import Job, run_jobs
 from .methods import method, training_name
 from .records import Prediction
 from .runs import ResultRow
-from .scoring import Score, accuracy, difference, outcomes, score
+from .scoring import Score, accuracy, outcomes, score
 from .steps import missing
 from .tables import accuracy_row, keep_predictions
 
 Run = Sequence[Prediction]
-HEADER = ("input", "accuracy", "95 % CI", "less unchanged", "95 % CI", "same option", "a reader ...")
+HEADER = (
+    "input", "accuracy", "95 % CI", "less unchanged (95 % CI)", "p (Holm)", "detectable", "same option", "a reader ...",
+)  # fmt: skip
 
 
 def control_jobs(seeds: Sequence[int], name: str = "KARD (Reranker)") -> list[Job]:
@@ -44,13 +47,13 @@ class Effect:
 
     Attributes:
         way: None for the unchanged input.
-        gap: accuracy under the control less that of the unchanged input, on the same questions, in points.
+        gap: accuracy under the control against that of the unchanged input, on the same questions; None for the latter.
         same: share of questions with the same option as from the unchanged input; no option is never the same.
     """
 
     way: Control | None
     accuracy: Score
-    gap: Score
+    gap: Comparison | None
     same: Score
 
 
@@ -60,7 +63,7 @@ def effect(way: Control | None, runs: Sequence[Run], unchanged: Sequence[Run], f
     Args:
         free: the option counts that the text names, else the one that was scored the likeliest.
     """
-    gap = difference(outcomes(runs, free), outcomes(unchanged, free))
+    gap = compare(outcomes(runs, free), outcomes(unchanged, free)) if way else None
     same = np.array([_same(run, before, free) for run, before in zip(runs, unchanged, strict=True)])
     return Effect(way, accuracy(runs, free), gap, score(same))
 
@@ -72,12 +75,14 @@ def _same(run: Run, before: Run, free: bool) -> list[float]:
 
 
 def effects(experiment: Experiment, name: str, seeds: Sequence[int], free: bool = False) -> list[Effect]:
-    """The unchanged input and every control of ``CONTROLS``, in that order."""
+    """The unchanged input and every control of ``CONTROLS``, in that order; Holm's correction is over the controls."""
     unchanged = [experiment.predictions(name, seed) for seed in seeds]
     controls = [
         effect(way, [experiment.controls(way.name, seed, name) for seed in seeds], unchanged, free)
         for way in CONTROLS.values()
     ]
+    corrected = with_holm([one.gap for one in controls if one.gap])
+    controls = [replace(one, gap=gap) for one, gap in zip(controls, corrected, strict=True)]
     return [effect(None, unchanged, unchanged, free), *controls]
 
 
@@ -111,9 +116,9 @@ def effects_html(found: Sequence[Effect]) -> str:
 def _line(one: Effect) -> str:
     named = html.escape(one.way.name if one.way else "unchanged")
     cells = [f"{one.accuracy.value:.1f}", "{:.1f} to {:.1f}".format(*one.accuracy.ci95)]
-    if one.way:
-        cells += [f"{one.gap.value:+.1f}", "{:+.1f} to {:+.1f}".format(*one.gap.ci95)]
-        cells += [f"{one.same.value:.1f}", html.escape(one.way.expects)]
+    if one.way and (gap := one.gap):
+        p = "-" if gap.p_holm is None else "&lt;0.001" if gap.p_holm < 0.001 else f"{gap.p_holm:.3f}"
+        cells += [str(gap), p, f"{gap.detectable:.1f}", f"{one.same.value:.1f}", html.escape(one.way.expects)]
     else:
-        cells += ["-"] * 4
+        cells += ["-"] * 5
     return f'<tr><th scope="row">{named}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

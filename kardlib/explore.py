@@ -88,13 +88,15 @@ def sources_of_names(experiment: Experiment, predictions: Sequence[Prediction]) 
     """Where the names that stand in rationales of a mini set, and not in the question's stem, come from.
 
     Returns:
-        Counts of ``passages`` (the student has read the name) and ``weights`` (it has not: remembered or made up).
+        Counts of ``passages`` (the student has read the name there), ``options`` (only there) and ``weights`` (it has
+        not read it: remembered or made up).
     """
-    counts = Counter({"passages": 0, "weights": 0})
+    counts = Counter({"passages": 0, "options": 0, "weights": 0})
     by_id = {question.id: question for question in experiment.data.test}
     for p in predictions:
-        stem = set(words_of(by_id[p.question_id].stem))
+        question = by_id[p.question_id]
+        stem, options = set(words_of(question.stem)), set(words_of(" ".join(question.options)))
         read = set(words_of(" ".join(experiment.texts[i] for i in p.passages)))
         written = {word for word in words_of(p.rationale) if is_name(word)} - stem
-        counts.update("passages" if name in read else "weights" for name in written)
+        counts.update("passages" if n in read else "options" if n in options else "weights" for n in written)
     return counts

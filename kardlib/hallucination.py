@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from .errors import KardError
 from .experiment import Experiment
 from .failures import is_right
@@ -151,10 +153,12 @@ def backed(prediction: Prediction, texts: dict[str, str]) -> list[Backed] | None
     return found or None
 
 
-def false_share(experiment: Experiment, name: str, seed: int) -> float:
-    """Share of a method's rationales with at least one sentence that the knowledge base contradicts, in percent."""
-    stated, predictions = stated_in(experiment), experiment.predictions(name, seed)
-    return 100 * sum(bool(contradictions(p.rationale, stated)) for p in predictions) / len(predictions)
+def says_false(experiment: Experiment, name: str, seeds: Sequence[int]) -> np.ndarray:
+    """Whether a rationale has at least one sentence that the knowledge base contradicts, shape ``(seeds, questions)``,
+    questions by id."""
+    stated = stated_in(experiment)
+    runs = (sorted(experiment.predictions(name, seed), key=lambda p: p.question_id) for seed in seeds)
+    return np.array([[float(bool(contradictions(p.rationale, stated))) for p in run] for run in runs])
 
 
 def examples(experiment: Experiment, seed: int, count: int = 5, free: bool = False) -> list[Example]:

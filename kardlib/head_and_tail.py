@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 
 import numpy as np
-from scipy import stats
 
+from .comparison import Comparison, apart, compare
 from .experiment import Experiment
 from .leakage import by_frequency_alone
 from .methods import method
 from .presets import MINI_SETS, Settings
 from .records import Prediction
-from .scoring import RESAMPLES, Score, difference, outcomes
+from .scoring import outcomes
 from .studies import STUDENTS, Cell, cells_of
 from .table_jobs import seeds_of
 from .tables import ASKED, asked_in_training
@@ -35,34 +35,25 @@ def cells_by_student(settings: Settings, methods: Sequence[str]) -> dict[str, li
     return {student: of_student for student, of_student in found.items() if of_student}
 
 
-def gaps_by_frequency(experiment: Experiment, first: str, second: str) -> dict[str, Score | None]:
-    """Paired difference in accuracy, first minus second, in points, for each group of ``tables.ASKED``.
-
-    Returns:
-        By the group's name; None where no question is in it.
-    """
+def gaps_by_frequency(experiment: Experiment, first: str, second: str) -> dict[str, Comparison]:
+    """Paired comparison of two methods' accuracy in each group of ``tables.ASKED`` that has questions, by its name."""
     runs = {name: _runs(experiment, name) for name in (first, second)}
-    gaps: dict[str, Score | None] = {}
-    for group, ids in asked_in_training(experiment).items():
-        gaps[group] = difference(*(_outcomes(runs[name], ids) for name in (first, second))) if ids else None
-    return gaps
+    groups = asked_in_training(experiment).items()
+    return {group: compare(*(_outcomes(runs[name], ids) for name in (first, second))) for group, ids in groups if ids}
 
 
-def head_above_frequent(experiment: Experiment, name: str) -> Score | None:
-    """Accuracy of a method in the head, less that of the answer most often seen in training; None without a head."""
+def head_above_frequent(experiment: Experiment, name: str) -> Comparison | None:
+    """Accuracy of a method in the head against that of the answer most often seen in training; None without a head."""
     ids = asked_in_training(experiment)[HEAD]
     if not ids:
         return None
     asked = sorted((q for q in experiment.data.test if q.id in ids), key=lambda q: q.id)
     unread = [[by_frequency_alone(experiment.data.train, [q]) / 100 for q in asked]]
-    return difference(_outcomes(_runs(experiment, name), ids), np.array(unread))
+    return compare(_outcomes(_runs(experiment, name), ids), np.array(unread))
 
 
-def gain_beyond_head(experiment: Experiment, first: str, second: str) -> dict[str, Score]:
-    """How much more first gains over second in each rarer group than in the head, in points.
-
-    The groups have different questions, so their bootstrap intervals are of two independent samples.
-    """
+def gain_beyond_head(experiment: Experiment, first: str, second: str) -> dict[str, Comparison]:
+    """How much more first gains over second in each rarer group than in the head, whose questions are others."""
     runs = {name: _runs(experiment, name) for name in (first, second)}
     groups = {group: ids for group, ids in asked_in_training(experiment).items() if ids}
     gain = {
@@ -70,17 +61,7 @@ def gain_beyond_head(experiment: Experiment, first: str, second: str) -> dict[st
         for group, ids in groups.items()
     }
     head = gain.pop(HEAD, None)
-    return {} if head is None else {group: _apart(rare, head) for group, rare in gain.items()}
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> Score:
-    """Difference of two means over different questions, with its interval, in percent."""
-    drawn = stats.bootstrap(
-        (one, other), lambda a, b, axis: a.mean(axis) - b.mean(axis),
-        n_resamples=RESAMPLES, method="percentile", batch=100, rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
-    value = 100 * float(one.mean() - other.mean())
-    return Score(value, None, [value], [100 * float(drawn.low), 100 * float(drawn.high)], len(one) + len(other))
+    return {} if head is None else {group: apart(rare, head) for group, rare in gain.items()}
 
 
 def _runs(experiment: Experiment, name: str) -> list[list[Prediction]]:

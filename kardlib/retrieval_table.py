@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .comparison import Comparison, compare, with_holm
 from .experiment import Experiment
 from .runs import ResultRow
-from .scoring import Score, difference, hits, score
+from .scoring import Score, hits, score
 from .tables import HITS
 
 Ranking = Mapping[str, tuple[str, ...]]
@@ -87,13 +88,12 @@ def retrieval_rows(experiment: Experiment, tables: Tables) -> list[ResultRow]:
     return [_row(experiment, name, f"hits@{k}, {about}", score(table)) for (about, name, k), table in tables.items()]
 
 
-def gains(tables: Tables, k: int) -> dict[tuple[str, str, str], Score]:
-    """Paired differences in hits@k, in points, by (truth, first, second)."""
+def gains(tables: Tables, k: int) -> dict[tuple[str, str, str], Comparison]:
+    """Paired comparisons in hits@k by (truth, first, second), with Holm's correction over all of them."""
     steps = ((UNTRAINED, BY_QUESTION), (TRAINED, BY_QUESTION), (TRAINED, UNTRAINED), (SILVER, TRAINED))
-    abouts = dict.fromkeys(about for about, *_ in tables)
-    return {
-        (about, *step): difference(*(tables[about, name, k] for name in step)) for about in abouts for step in steps
-    }
+    asked = [(about, *step) for about in dict.fromkeys(about for about, *_ in tables) for step in steps]
+    found = [compare(*(tables[about, name, k] for name in pair)) for about, *pair in asked]
+    return dict(zip(asked, with_holm(found), strict=True))
 
 
 def _row(experiment: Experiment, name: str, metric: str, value: Score) -> ResultRow:

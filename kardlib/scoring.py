@@ -1,4 +1,4 @@
-"""Scores: accuracy with parse failures and intervals, hits@k, paired differences. Values are in percent."""
+"""Scores: accuracy with parse failures and intervals, hits@k. Values are in percent."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Score:
     parse_failures: int = 0
 
 
-def score(table: np.ndarray, parse_failures: int = 0, gap: bool = False) -> Score:
-    """Score a table of outcomes, shape ``(seeds, questions)``, 1 for right and 0 for wrong; ``gap``: of differences."""
+def score(table: np.ndarray, parse_failures: int = 0) -> Score:
+    """Score a table of outcomes, shape ``(seeds, questions)``, 1 for right and 0 for wrong."""
     if table.ndim != 2 or not table.size:
         raise KardError("nothing to score: there are no predictions")
     seeds = [float(100 * row.mean()) for row in table]
@@ -44,19 +44,19 @@ def score(table: np.ndarray, parse_failures: int = 0, gap: bool = False) -> Scor
         value=float(np.mean(seeds)),
         sd=float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
         seeds=seeds,
-        ci95=interval(table.mean(axis=0), gap),
+        ci95=interval(table.mean(axis=0)),
         n=table.shape[1],
         parse_failures=parse_failures,
     )
 
 
-def interval(per_question: np.ndarray, gap: bool = False) -> list[float]:
+def interval(per_question: np.ndarray) -> list[float]:
     """95 % percentile bootstrap of the mean over questions, in percent; seeds are already averaged per question.
 
     Where every question is right, or every one wrong, resampling shows no spread: Wilson's interval takes its place.
     """
     mean = float(per_question.mean())
-    if np.ptp(per_question) == 0 and not gap and mean in (0.0, 1.0):
+    if np.ptp(per_question) == 0 and mean in (0.0, 1.0):
         n = len(per_question)
         wilson = stats.binomtest(int(mean * n), n).proportion_ci(method="wilson")
         return [100 * float(wilson.low), 100 * float(wilson.high)]
@@ -90,11 +90,6 @@ def accuracy(runs: Sequence[Sequence[Prediction]], free: bool = False) -> Score:
     return score(outcomes(runs, free), failures)
 
 
-def verdict(gap: Score) -> str:
-    """What a difference says about "first > second": ``holds``, ``does not hold`` or ``undecided`` at 95 %."""
-    return "holds" if gap.ci95[0] > 0 else "does not hold" if gap.ci95[1] < 0 else "undecided"
-
-
 def hits_at(ranking: Sequence[str], truth: Sequence[str], k: int) -> bool:
     """hits@k: whether at least one truth passage is among the first k."""
     return bool(set(ranking[:k]) & set(truth))
@@ -103,15 +98,3 @@ def hits_at(ranking: Sequence[str], truth: Sequence[str], k: int) -> bool:
 def hits(rankings: Sequence[Mapping[str, Sequence[str]]], truth: Mapping[str, Sequence[str]], k: int) -> np.ndarray:
     """hits@k of every question, shape ``(seeds, questions)``, in the order of ``truth``."""
     return np.array([[float(hits_at(run[i], truth[i], k)) for i in truth] for run in rankings])
-
-
-def difference(first: np.ndarray, second: np.ndarray) -> Score:
-    """Paired difference of two tables of outcomes over the same questions, first minus second.
-
-    With one row on one side (a method without training) it is compared with every seed of the other.
-    """
-    rows = max(len(first), len(second))
-    if first.shape[1:] != second.shape[1:] or {len(first), len(second)} - {1, rows}:
-        raise KardError(f"outcomes of shapes {first.shape} and {second.shape} cannot be paired")
-    gap = np.broadcast_to(first, (rows, first.shape[1])) - np.broadcast_to(second, (rows, second.shape[1]))
-    return score(np.asarray(gap), gap=True)

@@ -16,7 +16,7 @@ from .experiment import Experiment
 from .methods import Method, main_methods, method
 from .records import Prediction, Ranking, write_jsonl
 from .runs import ResultRow
-from .scoring import Score, accuracy, difference, hits, outcomes, score
+from .scoring import Score, accuracy, hits, outcomes, score
 from .table_jobs import seeds_of
 
 HITS = (1, 3, 5, 10)
@@ -203,15 +203,15 @@ def compare(experiment: Experiment, first: str, second: str, free: bool = False)
     return comparison.compare(*tables)
 
 
-def compare_hits(experiment: Experiment, k: int, only: Set[str] | None = None) -> Score:
-    """Paired difference in hits@k, reranker minus BM25, in points.
+def compare_hits(experiment: Experiment, k: int, only: Set[str] | None = None) -> Comparison:
+    """Paired comparison in hits@k, reranker minus BM25; see :func:`kardlib.comparison.compare`.
 
     Args:
         only: ids of the questions that count; all where it is left out.
     """
     rankings = rankings_of(experiment)
     truth = {i: passages for i, passages in truth_of(experiment).items() if only is None or i in only}
-    return difference(hits(rankings["Reranker"], truth, k), hits(rankings["BM25"], truth, k))
+    return comparison.compare(hits(rankings["Reranker"], truth, k), hits(rankings["BM25"], truth, k))
 
 
 def coverage(experiment: Experiment, passages: Mapping[str, Sequence[str]], k: int) -> np.ndarray:

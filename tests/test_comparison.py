@@ -14,6 +14,7 @@ from kardlib.comparison import (
     MCNEMAR,
     RESAMPLES,
     Comparison,
+    apart,
     compare,
     contrast,
     detectable,
@@ -24,7 +25,7 @@ from kardlib.comparison import (
     with_holm,
 )
 from kardlib.errors import KardError
-from kardlib.scoring import difference
+from kardlib.scoring import score
 
 
 def table(rng: np.random.Generator, seeds: int, n: int, rate: float) -> np.ndarray:
@@ -42,11 +43,37 @@ def pair(n: int, wins: int, losses: int) -> tuple[np.ndarray, np.ndarray]:
 def test_gap_and_seeds_are_those_of_the_paired_difference() -> None:
     rng = np.random.default_rng(1)
     first, second = table(rng, 3, 200, 0.6), table(rng, 1, 200, 0.5)
-    one, other = compare(first, second), difference(first, second)
-    assert one.gap == pytest.approx(other.value) and one.by_seed == pytest.approx(other.seeds)
+    one = compare(first, second)
+    assert one.gap == pytest.approx(score(first).value - score(second).value)
+    assert one.by_seed == pytest.approx([100 * (row.mean() - second.mean()) for row in first])
     assert one.n == 200 and one.seeds == 3 and one.test == BOOTSTRAP
     assert one.discordance == pytest.approx(100 * np.mean((first.mean(0) - second[0]) ** 2))
     assert one.ci95[0] < one.gap < one.ci95[1]
+
+
+def test_groups_of_different_questions_are_resampled_apart() -> None:
+    rng = np.random.default_rng(7)
+    first, second = table(rng, 3, 150, 0.6).mean(0), table(rng, 3, 400, 0.5).mean(0)
+    one, back = apart(first, second), apart(second, first)
+    expected = stats.bootstrap(
+        (first, second), lambda a, b, axis: 100 * (a.mean(axis) - b.mean(axis)), n_resamples=RESAMPLES,
+        method="percentile", rng=np.random.default_rng(1), batch=500,
+    )  # fmt: skip
+    assert one.gap == pytest.approx(100 * (first.mean() - second.mean())) == -back.gap
+    assert one.ci95 == pytest.approx(tuple(expected.confidence_interval), abs=expected.standard_error / 5)
+    assert one.n == 550 and one.detectable is None and 0 < one.p < 1
+    assert str(one) == f"{one.gap:+.1f} ({one.ci95[0]:+.1f} to {one.ci95[1]:+.1f})"
+    sure = apart(np.ones(20), np.zeros(10))
+    assert (sure.gap, sure.ci95, sure.p) == (100, (100, 100), None), "nothing varies: nothing was tested"
+    with pytest.raises(KardError, match="cannot be compared"):
+        apart(first, first[:0])
+
+
+@pytest.mark.parametrize("low, high, says", [(1, 2, "holds"), (-2, -1, "does not hold"), (-1, 1, "undecided")])
+def test_a_verdict_is_where_the_interval_lies_and_holm_may_leave_it_open(low: float, high: float, says: str) -> None:
+    one = Comparison((low + high) / 2, (low, high), 0.04, BOOTSTRAP, 9)
+    assert one.verdict == says
+    assert [two.verdict for two in with_holm([one, one])] == ["undecided"] * 2
 
 
 def test_the_interval_is_scipys_bootstrap_up_to_resampling_noise() -> None:

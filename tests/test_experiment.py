@@ -510,8 +510,8 @@ def test_groups_by_frequency_hold_every_question_once(experiment: Experiment, fi
 
 def test_gaps_of_two_halves_average_to_the_whole(experiment: Experiment, finished: dict[str, bool]) -> None:
     ids = [q.id for q in experiment.data.test]
-    halves = [tables.compare_hits(experiment, 3, set(part)).value for part in (ids[::2], ids[1::2])]
-    assert sum(halves) / 2 == pytest.approx(tables.compare_hits(experiment, 3).value)
+    halves = [tables.compare_hits(experiment, 3, set(part)).gap for part in (ids[::2], ids[1::2])]
+    assert sum(halves) / 2 == pytest.approx(tables.compare_hits(experiment, 3).gap)
 
 
 def test_hits_rise_with_k_and_truth_is_the_rationales_top_three(
