@@ -1,4 +1,4 @@
-# Every target is one `kard` line after the installation, so a system without make needs only that line.
+# Every target but .venv and bench is one `kard` line, so a system without make needs only that line.
 # Windows: py -m venv .venv; .venv\Scripts\pip install -c constraints.txt -e ".[test]"; .venv\Scripts\kard demo
 PYTHON ?= python3
 BIN := .venv/bin
