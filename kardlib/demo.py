@@ -21,7 +21,8 @@ from .runs import RECORD, RunRecord, input_hashes, read_record, run_folder
 MAIN_PATH = ("02", "03", "04", "05", "06")
 COST = {
     "mini": "about 12 minutes on two cores, 2 GB of memory, 100 MB of disk; no network, no GPU",
-    "laptop": "25 minutes where a core is fast in bfloat16, 35 on two without, 4 GB of memory, 1 GB of disk; real data (KARD_DATA or -p data_dir=)",
+    "laptop": "25 minutes where a core is fast in bfloat16, 35 on two without, 4 GB of memory, 1 GB of disk; "
+    "real data (KARD_DATA or -p data_dir=)",
     "paper": "days on one large GPU, 100 GB of disk; real data and models from the hub",
 }
 Say = Callable[[str], None]
