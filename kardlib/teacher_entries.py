@@ -35,6 +35,7 @@ class TeacherEntry(Record):
         alias: what ``-p teacher=`` names; its samples are kept under it.
         base_url, key_name, takes_n, timeout: see :class:`kardlib.teacher_client.Endpoint`.
         prompts: a set of worked examples or a path; "" for the data set's own.
+        note: what every table that rests on its rationales must say.
     """
 
     alias: str
@@ -42,6 +43,7 @@ class TeacherEntry(Record):
     base_url: str = "https://api.openai.com/v1"
     key_name: str = "OPENAI_API_KEY"
     prompts: str = ""
+    note: str = ""
     takes_n: bool | None = None
     timeout: float = Field(default=120.0, gt=0)
     sampling: Sampling = Sampling()

@@ -42,11 +42,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def teacher_at(url: str, model: str = "tiny") -> None:
+def teacher_at(url: str, model: str = "tiny", note: str = "") -> None:
     import os
 
     Path(os.environ["KARD_TEACHERS"]).write_text(
-        f'[mine]\nbase_url = "{url}"\nmodel = "{model}"\n[mine.limits]\nfirst_wait = 0.01\n'
+        f'[mine]\nbase_url = "{url}"\nmodel = "{model}"\nnote = "{note}"\n[mine.limits]\nfirst_wait = 0.01\n'
     )
 
 
@@ -209,3 +209,10 @@ def test_batches_and_online_answers_in_one_store(own: Path, capsys: pytest.Captu
         assert kard("run", own, "-p", "l=3") == 0 and asked(server) == paid
         capsys.readouterr()
         assert kard("status", own, "-p", "l=3") == 0 and f"batch {2 * TRAIN}" in capsys.readouterr().out
+
+
+def test_a_teachers_note_stands_under_every_table_that_rests_on_it(own: Path) -> None:
+    teacher_at("http://localhost:9")
+    assert not any("plumbing" in note for note in Experiment(settings(own)).data.notes)
+    teacher_at("http://localhost:9", note="random weights, to see the plumbing hold")
+    assert "teacher mine: random weights, to see the plumbing hold" in Experiment(settings(own)).data.notes
