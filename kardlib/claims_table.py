@@ -22,8 +22,8 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 CLAIMS_CAUTION = (
     "Gaps and intervals in points. "
     "paper: the paper's own numbers; its gap stands with the half width of a 95 % interval made from the size of its "
-    "test set and the spread of its runs, unpaired, as its predictions are not published; in the paper: whether the gap "
-    "is where the claim has it and beyond that half width. "
+    "test set and the spread of its runs, unpaired, as its predictions are not published; in the paper: whether the "
+    "gap is where the claim has it and beyond that half width. "
     "Four numbers a / b / c / d are a difference of differences, a + b - c - d. "
     "here: what was measured on the kit's data set and students; it stands beside the paper's numbers, never in their "
     "column. Intervals: paired bootstrap over questions, seeds averaged. p: the same bootstrap, or exact McNemar (*) "
