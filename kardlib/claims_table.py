@@ -103,12 +103,11 @@ def _paper(paper: InPaper) -> tuple[str, str, str]:
 
 
 def _measured(one: Comparison) -> tuple[str, ...]:
-    p = "-" if one.p_holm is None else ("<0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}")
     star = "*" if one.test == MCNEMAR else ""
     found = "-" if one.detectable is None else f"{one.detectable:.1f}"
     sign = "" if one.p is None else "+"  # a share is no gap
     ends = f"{one.ci95[0]:{sign}.1f} to {one.ci95[1]:{sign}.1f}"
-    return f"{one.gap:{sign}.1f}", ends, p + star, f"{one.n} x {one.seeds}", found
+    return f"{one.gap:{sign}.1f}", ends, one.p_text + star, f"{one.n} x {one.seeds}", found
 
 
 def claims_text(blocks: Sequence[Block]) -> str:

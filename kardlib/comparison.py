@@ -60,6 +60,11 @@ class Comparison:
         return f"{self.gap:+.1f} ({self.ci95[0]:+.1f} to {self.ci95[1]:+.1f})"
 
     @property
+    def p_text(self) -> str:
+        """p after Holm's correction, as tables have it."""
+        return "-" if self.p_holm is None else "<0.001" if self.p_holm < 0.001 else f"{self.p_holm:.3f}"
+
+    @property
     def seeds(self) -> int:
         """Seeds that were paired."""
         return len(self.by_seed)
@@ -88,7 +93,8 @@ def contrast(
     """
     gaps = _gaps(plus, minus)
     mean, reach = gaps.mean(axis=0), max(len(plus), len(minus))
-    ci95, low_tail, high_tail = _constant(mean, reach) if np.ptp(mean) < 1e-12 else _resampled(mean)
+    alike = np.ptp(mean) < 1e-12
+    ci95, low_tail, high_tail = _constant(mean, reach) if alike else _tails(_drawn(mean, np.random.default_rng(0)))
     test, p = BOOTSTRAP, _p_value(low_tail, high_tail, above, below)
     if len(gaps) == len(plus) == len(minus) == 1 and (above, below) == (0.0, math.inf):
         test, p = MCNEMAR, mcnemar(int((mean > 0).sum()), int((mean < 0).sum()))
@@ -127,10 +133,6 @@ def _gaps(plus: Sequence[np.ndarray], minus: Sequence[np.ndarray]) -> np.ndarray
         raise KardError(f"outcomes of shapes {', '.join(map(str, shapes)) or 'none'} cannot be paired")
     signs = [1] * len(plus) + [-1] * len(minus)
     return np.sum([sign * np.broadcast_to(t, (seeds, shapes[0][1])) for sign, t in zip(signs, tables, strict=True)], 0)
-
-
-def _resampled(mean: np.ndarray) -> tuple[tuple[float, float], Tail, Tail]:
-    return _tails(_drawn(mean, np.random.default_rng(0)))
 
 
 def _drawn(mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:

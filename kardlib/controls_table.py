@@ -117,8 +117,13 @@ def _line(one: Effect) -> str:
     named = html.escape(one.way.name if one.way else "unchanged")
     cells = [f"{one.accuracy.value:.1f}", "{:.1f} to {:.1f}".format(*one.accuracy.ci95)]
     if one.way and (gap := one.gap):
-        p = "-" if gap.p_holm is None else "&lt;0.001" if gap.p_holm < 0.001 else f"{gap.p_holm:.3f}"
-        cells += [str(gap), p, f"{gap.detectable:.1f}", f"{one.same.value:.1f}", html.escape(one.way.expects)]
+        cells += [
+            str(gap),
+            html.escape(gap.p_text),
+            f"{gap.detectable:.1f}",
+            f"{one.same.value:.1f}",
+            html.escape(one.way.expects),
+        ]
     else:
         cells += ["-"] * 5
     return f'<tr><th scope="row">{named}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -116,7 +116,7 @@ class Experiment(Told):
             kept = self.root / "passage-vectors"
             return CachedLateInteraction(model, kept, stored=self.settings.reranker_vectors)
 
-        return self._ranked("reranked", load, split, seed=seed, split=split)
+        return self._ranked("reranked", load, seed=seed, split=split)
 
     def untrained(self) -> dict[str, Candidates]:
         """The same of the test questions, by the encoder as it is before Eq. 3."""
@@ -128,9 +128,9 @@ class Experiment(Told):
 
         return self._ranked("untrained", load)
 
-    def _ranked(
-        self, step: str, load: Callable[[], Reranker], of: Split = "test", **arguments: Any
-    ) -> dict[str, Candidates]:
+    def _ranked(self, step: str, load: Callable[[], Reranker], **arguments: Any) -> dict[str, Candidates]:
+        of = arguments.get("split", "test")
+
         def make(folder: Path) -> None:
             found = self.candidates(of, max(WIDTH, self.settings.kappa_star))
             queries = [query_of(q) for q in self.questions(of)]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .dataset import DataSet
-from .endpoint_teacher import is_endpoint
 from .knowledge_base import KnowledgeBase
 from .presets import Settings
 from .readers import read_dataset
-from .teacher_entries import teacher_entry
+from .teacher_entries import BUILT_IN, teachers
 
 
 def data_of(settings: Settings, base: KnowledgeBase | None = None) -> DataSet:
@@ -19,8 +18,9 @@ def data_of(settings: Settings, base: KnowledgeBase | None = None) -> DataSet:
         base: takes the place of the set's own passages.
     """
     data = read_dataset(settings)
-    if is_endpoint(settings.teacher) and (note := teacher_entry(settings.teacher).note):
-        data = replace(data, notes=[*data.notes, f"teacher {settings.teacher}: {note}"])
+    entry = None if settings.teacher in BUILT_IN else teachers().get(settings.teacher)
+    if entry and entry.note:
+        data = replace(data, notes=[*data.notes, f"teacher {entry.alias}: {entry.note}"])
     return data if base is None else _with_passages(data, base)
 
 

@@ -51,6 +51,29 @@ def test_gap_and_seeds_are_those_of_the_paired_difference() -> None:
     assert one.ci95[0] < one.gap < one.ci95[1]
 
 
+def test_a_method_does_not_differ_from_itself() -> None:
+    both = table(np.random.default_rng(4), 3, 50, 0.5)
+    same = compare(both, both)
+    assert same.gap == 0 and same.by_seed == (0, 0, 0) and same.verdict == "undecided"
+
+
+def test_what_is_worse_on_the_same_questions_is_told_more_finely_than_by_its_accuracy() -> None:
+    first = table(np.random.default_rng(5), 3, 400, 0.5)
+    second = first.copy()
+    second[:, :40] = 0  # worse on the same questions, else equal
+    gap, back = compare(first, second), compare(second, first)
+    assert gap.gap == pytest.approx(score(first).value - score(second).value)
+    assert gap.gap == pytest.approx(-back.gap) and gap.gap > 0 and gap.ci95[0] > 0
+    assert np.ptp(gap.ci95) < np.ptp(score(first).ci95)
+
+
+@pytest.mark.parametrize("first, second", [((3, 5), (3, 6)), ((1, 1), (1, 6)), ((2, 5), (3, 5))])
+def test_tables_that_do_not_fit_are_refused_either_way(first: tuple[int, int], second: tuple[int, int]) -> None:
+    for a, b in ((first, second), (second, first)):
+        with pytest.raises(KardError, match="cannot be paired"):
+            compare(np.ones(a), np.zeros(b))
+
+
 def test_groups_of_different_questions_are_resampled_apart() -> None:
     rng = np.random.default_rng(7)
     first, second = table(rng, 3, 150, 0.6).mean(0), table(rng, 3, 400, 0.5).mean(0)

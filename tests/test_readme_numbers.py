@@ -12,7 +12,7 @@ import pytest
 
 from kardlib.experiment import Experiment
 from kardlib.presets import REPOSITORY, resolve
-from kardlib.report import paper_number
+from kardlib.report import blocks
 from kardlib.runs import ResultRow
 from kardlib.studies import cells_of
 from kardlib.study_run import cell_rows
@@ -27,50 +27,48 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     return Experiment(resolve("mini", retrain=False))
 
 
-def value_of(row: ResultRow) -> str:
-    return f"{row.value:.1f}" + (f" ± {row.sd:.1f}" if row.sd is not None else "")
+Cells = dict[tuple[str, str, str], tuple[str, ...]]
 
 
-def interval_of(row: ResultRow) -> str:
-    assert row.ci95
-    return f"{row.ci95[0]:.1f} to {row.ci95[1]:.1f}"
+def cells_of_rows(rows: Sequence[ResultRow]) -> Cells:
+    """Cells as the report has them (paper, here, interval, n, unparsed) by data set, README's name and reading."""
+    return {
+        (row.dataset, named(row), str(row.settings.get("answers", ""))): line[1:]
+        for block in blocks(rows)
+        for row, line in zip(block.rows, block.lines, strict=True)
+    }
 
 
 def named(row: ResultRow) -> str:
-    return f"{row.method} †" if row.oracle else row.method
+    about = f", {row.metric}" if row.metric != "accuracy" else ""
+    return f"{row.method}{about}{' †' if row.oracle else ''}"
 
 
-def main_lines(rows: Sequence[ResultRow]) -> list[str]:
-    written = {row.method: row for row in rows if row.settings["answers"] == "free"}
+def main_lines(cells: Cells) -> list[str]:
     lines = []
-    for row in rows:
-        if row.settings["answers"] == "scored":
-            free = written[row.method]
-            unparsed = 100 * (row.parse_failures or 0) / (row.n * len(row.seeds))
-            cells = [paper_number(row) or "-", value_of(row), interval_of(row), value_of(free), f"{unparsed:.1f}"]
-            lines.append(f"| {named(row)} | {' | '.join(map(str, cells))} |")
+    for (dataset, name, reading), (paper, here, interval, _, unparsed) in cells.items():
+        if reading == "scored":
+            written = cells[dataset, name, "free"][1]
+            lines.append(f"| {name} | {paper} | {here} | {interval} | {written} | {unparsed} |")
     return lines
 
 
-def hits_lines(rows: Sequence[ResultRow]) -> list[str]:
-    return [f"| {r.method}, {r.metric} | {paper_number(r)} | {value_of(r)} | {interval_of(r)} |" for r in rows]
+def hits_lines(cells: Cells) -> list[str]:
+    return [f"| {name} | {' | '.join(line[:3])} |" for (_, name, _), line in cells.items()]
 
 
-def lines_of_sets(rows: Sequence[ResultRow]) -> list[str]:
-    by_set = [{r.method: r for r in rows if r.dataset == name and r.settings["answers"] == "scored"} for name in SETS]
-    lines = []
-    for method, row in by_set[0].items():
-        beside = (f"{paper_number(r) or '-'} | {value_of(r)} | {interval_of(r)}" for r in (row, by_set[1][method]))
-        lines.append(f"| {named(row)} | {' | '.join(beside)} |")
-    return lines
+def lines_of_sets(cells: Cells) -> list[str]:
+    names = dict.fromkeys(name for _, name, _ in cells)
+    beside = {name: [" | ".join(cells[dataset, name, "scored"][:3]) for dataset in SETS] for name in names}
+    return [f"| {name} | {' | '.join(both)} |" for name, both in beside.items()]
 
 
 def test_every_line_of_its_tables_is_what_ships_comes_to(experiment: Experiment) -> None:
     base = [cell for cell in cells_of("2", experiment.settings) if cell.settings.student == "mini-t5-base"]
     expected = [
-        *main_lines(main_rows(experiment)),
-        *hits_lines(hits_rows(experiment)),
-        *lines_of_sets(cell_rows(base)),
+        *main_lines(cells_of_rows(main_rows(experiment))),
+        *hits_lines(cells_of_rows(hits_rows(experiment))),
+        *lines_of_sets(cells_of_rows(cell_rows(base))),
     ]
     assert len(expected) == 11 + 8 + 11 and not experiment.tally.count("made just now")
     lacking = [line for line in expected if line not in (REPOSITORY / "README.md").read_text().splitlines()]
