@@ -116,7 +116,7 @@ CONTROLS: dict[str, Control] = {
         Control("another question's passages", "falls to what it knows by heart", passages=of_another_question),
         Control("no passages", "falls to what it knows by heart", passages=none),
         Control("passages and options, no stem", "holds as far as the passages give it away", stem=removed),
-        Control("options only", "falls to chance", passages=none, stem=removed),
+        Control("options only", "falls to a guess among the options", passages=none, stem=removed),
         Control("options in another order", "names the same option's text", order=moved),
     )
 }

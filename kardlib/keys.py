@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from .endpoint_teacher import is_endpoint, replies_digest, samples_digest
 from .methods import TRAININGS, method, training_name
-from .presets import SPLIT_SIZES, Settings, runs_root
+from .presets import PRESETS, SPLIT_SIZES, Settings, runs_root
 from .runs import index_hash, input_hashes, model_folder
 from .shipped import data_hash, set_file, ships
 from .sources import code
@@ -158,8 +158,9 @@ class Keys:
         return f"{self.settings.filter} {fingerprint(self.key(step))}"
 
     def _departures(self, *switches: str) -> dict[str, Any]:
-        """Those switches that are not as in the paper; what is as in the paper has a key without them."""
-        usual = {name: Settings.model_fields[name].default for name in switches}
+        """Those switches that are not as the preset has them; what is as usual has a key without them."""
+        preset = PRESETS[self.settings.preset]
+        usual = {name: preset.get(name, Settings.model_fields[name].default) for name in switches}
         return {name: getattr(self.settings, name) for name in switches if getattr(self.settings, name) != usual[name]}
 
     def _key_pools(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 from tqdm import tqdm
 
@@ -41,16 +40,6 @@ def told_to(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.pop()
-
-
-@contextlib.contextmanager
-def shown(title: str) -> Iterator[None]:
-    """A bar of its own for a step that is made outside of :mod:`kardlib.jobs`."""
-    with tqdm(desc=title, total=1) as bar:
-        steps = StepsBar(bar, [title])
-        with told_to(partial(steps.hear, 0)):
-            yield
-        steps.finish(0)
 
 
 class StepsBar:

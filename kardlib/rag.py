@@ -20,6 +20,7 @@ from transformers import PrinterCallback, Trainer, set_seed
 
 from .dense_retriever import DenseRetriever
 from .errors import KardError
+from .lean_model import lean
 from .models import is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
 from .padding import mask_of, pad_rows
 from .presets import Settings
@@ -184,7 +185,7 @@ class Rag(nn.Module):
         hyper: RagHyperparameters,
     ) -> None:
         super().__init__()
-        self.generator = load_student(generator)
+        self.generator = lean(load_student(generator))
         self.query_encoder = retriever.query_encoder
         self._retriever, self._items, self._hyper = retriever, items, hyper
         self.encoder = Encoder(generator, hyper)

@@ -14,7 +14,7 @@ from kardlib.candidates import Candidates
 from kardlib.generate import Generator
 from kardlib.jobs import Job, run_jobs
 from kardlib.presets import Settings, resolve
-from kardlib.progress import StepsBar, shown, tell, told_to
+from kardlib.progress import StepsBar, tell, told_to
 from kardlib.prompts import Pair
 from kardlib.reranker import load_reranker
 from kardlib.student import Hyperparameters, train_student
@@ -67,12 +67,6 @@ def test_steps_that_run_count_by_their_share() -> None:
     assert bar.n == 1.1 and "reranker" not in str(bar)
     steps.finish(0)
     assert bar.n == 2 and isinstance(bar.n, int) and "student KARD 0" in str(bar)
-
-
-def test_a_step_of_its_own_has_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown("reranking, untrained"):
-        tell(1, 4, "questions ranked")
-    assert "1 of 4, questions ranked" in capsys.readouterr().err
 
 
 def test_training_answering_and_ranking_tell(tiny_t5: str, tiny_bert: str, tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ FORMS = ("late-interaction", "cross-encoder")
 
 def settings_for(form: str, encoder: str, **change: Any) -> Settings:
     fast = dict(reranker_lr=2e-3, reranker_batch=8, reranker_epochs=1, pool=4, kappa1=4, kappa2=6)
-    return resolve("mini", encoder=encoder, reranker_form=form, **(fast | change))
+    settings = resolve("mini", encoder=encoder, reranker_form=form, **(fast | change))
+    return settings.model_copy(update={"reranker_chunk": change.get("reranker_chunk", 0)})  # 0: the library's way
 
 
 @pytest.fixture(scope="module")
