@@ -116,7 +116,7 @@ def rates_file(device: OwnDevice, shape: ModelShape, bf16: bool, source: int) ->
     """Where the rates of a shape on a device are, or would be, for prompts of about one length: a factor of two."""
     import torch
 
-    key = fingerprint(device.name, torch.__version__, asdict(shape), bf16, source.bit_length())
+    key = fingerprint("lean", device.name, torch.__version__, asdict(shape), bf16, source.bit_length())
     return runs_root() / "calibration" / f"{key}.json"
 
 
@@ -152,13 +152,11 @@ def measure(
     batch = max(1, min(batch, int(STEP_SECONDS * _GUESSED_SHARE * product / one)))
     batch = _halved(batch, 1, room, lambda n: training_bytes(small, n, source, target, bf16))
     model = _random_model(config, small).to(device.kind)
-    turn, passes, update = _training_seconds(model, small, device.kind, bf16, batch, source, target)
     prompt = prompt_flops(small, source).forward if target else example_flops(small, source).forward
     rows = max(2, min(written_batch, int(STEP_SECONDS * _GUESSED_SHARE * product_fp32 / prompt)))
-    rows = _halved(
-        rows, 2, room, lambda n: writing_bytes(small, n, source, WRITTEN + 2) + 4 * small.parameters
-    )  # gradients
+    rows = _halved(rows, 2, room, lambda n: writing_bytes(small, n, source, WRITTEN + 2))
     reading, writing, token = _inference_rates(model, small, device.kind, rows, source, bool(target))
+    turn, passes, update = _training_seconds(model, small, device.kind, bf16, batch, source, target)
     return Rates(
         device=device.name, model=name, measured=date.today(), torch=torch.__version__, bf16=bf16, product=product,
         product_fp32=product_fp32, training=batch * one / max(passes - turn, passes / 10), reading=reading,
@@ -237,6 +235,10 @@ def _training_seconds(
     """Seconds of a pass over next to nothing, of one over a batch, and of an update: the least of several."""
     import torch
 
+    from .lean_model import lean
+
+    if target:  # as students are trained
+        lean(model)
     model.train()
     adam = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.0, fused=True)
     small = _batch(shape, kind, 1, min(source, _FEW), min(target, _FEW))

@@ -158,17 +158,18 @@ class Keys:
         return f"{self.settings.filter} {fingerprint(self.key(step))}"
 
     def _departures(self, *switches: str) -> dict[str, Any]:
-        """Those switches that are not as the preset has them; what is as usual has a key without them."""
-        preset = PRESETS[self.settings.preset]
-        usual = {name: preset.get(name, Settings.model_fields[name].default) for name in switches}
+        """Those switches that are not as in the paper; what is as in the paper has a key without them."""
+        usual = {name: Settings.model_fields[name].default for name in switches}
         return {name: getattr(self.settings, name) for name in switches if getattr(self.settings, name) != usual[name]}
 
     def _key_pools(self) -> dict[str, Any]:
         return self._key("pools", ("kappa1", "kappa2"), after=self._kept(), **self._departures("pool_as_released"))
 
     def _key_reranker(self, seed: int) -> dict[str, Any]:
-        switches = "reranker_loss", "reranker_frozen_passages", "reranker_part", "reranker_chunk"
-        extra = self._departures(*switches, "lora", "reranker_curves")
+        extra = self._departures("reranker_loss", "reranker_frozen_passages", "lora", "reranker_curves")
+        fields, preset = Settings.model_fields, PRESETS[self.settings.preset]
+        cut = {name: preset.get(name, fields[name].default) for name in ("reranker_part", "reranker_chunk")}
+        extra |= {name: s for name, usual in cut.items() if (s := getattr(self.settings, name)) != usual}
         return self._key("reranker", _RERANKER, seed=seed, after=fingerprint(self.key("pools")), **extra)
 
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:

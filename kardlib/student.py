@@ -16,6 +16,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import get_last_checkpoint
 
 from .chat_template import causal_prompt, lead
+from .lean_model import lean
 from .models import device, is_encoder_decoder, load_student, load_tokenizer, train_in_bf16
 from .padding import mask_of, pad_rows
 from .presets import Settings
@@ -79,7 +80,7 @@ def fit(
     """
     set_seed(seed)
     tokenizer = load_tokenizer(base)
-    model = load_student(base)
+    model = lean(load_student(base))
     trainer = Trainer(
         model=model,
         args=training_arguments(hyper, seed, work, train_in_bf16(model)),
