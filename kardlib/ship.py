@@ -20,7 +20,7 @@ from .provenance import device, git_state, versions
 from .records import Prediction, Question
 from .report import find_runs
 from .runs import read_record
-from .shipped import ENDING, Header, constant, counts, data_hash, pack, read_set, shipped_files
+from .shipped import ENDING, Header, Judged, constant, counts, data_hash, pack, read_set, shipped_files
 from .shipped_times import text_of
 from .steps import all_behind, missing
 from .store import atomic_write, fingerprint
@@ -52,7 +52,8 @@ def table_work(tables: Sequence[str]) -> list[Work]:
     for name in known if "all" in tables else tables:
         if name == "main":
             experiment = Experiment(settings)
-            work += [(settings, job) for job in [*main_jobs(experiment), *ranking_jobs(experiment)]]
+            jobs = [*main_jobs(experiment), *ranking_jobs(experiment), Job("verdicts")]
+            work += [(settings, job) for job in jobs]
         elif name == "controls":
             work += [(settings, job) for job in control_jobs(settings.seeds[:1])]
         else:
@@ -76,7 +77,7 @@ def ship(work: Sequence[Work], whole: bool = False, say: Callable[[str], None] =
     """Write the sets of whatever is finished here; a set that has not changed keeps its file, and with it its commit.
 
     Args:
-        work: jobs of ``shipped.KINDS``; what several of them share is written once.
+        work: jobs of ``shipped.KINDS``, and verdicts; what several of them share is written once.
         whole: nothing else ships: sets of anything else are removed.
 
     Returns:
@@ -145,7 +146,7 @@ def _packed(file: Path, settings: Settings, job: Job, commit: str) -> bytes | No
     experiment = Experiment(settings.model_copy(update={"retrain": True}))  # what is loaded is shipped already
     if {one.step for one in missing(experiment, [job]).values()} - {"rankings"}:  # those take no training
         return None
-    rows = getattr(experiment, job.step)(**job.arguments)
+    rows = judged(experiment) if job.step == "verdicts" else getattr(experiment, job.step)(**job.arguments)
     header = _header(experiment, job, rows, commit)
     try:
         old, old_rows = read_set(file)
@@ -155,6 +156,14 @@ def _packed(file: Path, settings: Settings, job: Job, commit: str) -> bytes | No
     except KardError:
         pass  # there is none, or it is damaged
     return pack(header, rows)
+
+
+def judged(experiment: Experiment) -> list[Judged]:
+    """The filter's verdicts on all training rationales, by question."""
+    found: dict[str, list[str]] = {question.id: [] for question in experiment.data.train}
+    for rationale, verdict in zip(experiment.rationales(), experiment.verdicts().verdicts, strict=True):
+        found[rationale.question_id].append(verdict)
+    return [Judged(question_id=i, verdicts=tuple(verdicts)) for i, verdicts in found.items()]
 
 
 def _header(experiment: Experiment, job: Job, rows: Sequence[Any], commit: str) -> Header:
@@ -195,7 +204,8 @@ def faults() -> Iterator[str]:
         if not file.name.endswith(f"-{fingerprint(header.key)}{ENDING}"):
             yield f"{file}: its name is not that of its key"
         questions = _questions(*(header.about.get(name) for name in ("dataset", "size", "world", "inventory")))
-        if questions[0] == header.data and not _fits(rows, questions[1].get(header.key.get("split", "test"), [])):
+        split = "train" if header.step == "verdicts" else header.key.get("split", "test")
+        if questions[0] == header.data and not _fits(rows, questions[1].get(split, [])):
             yield f"{file}: its rows are not of the questions of {header.about['dataset']}"
 
 
@@ -204,7 +214,8 @@ def _questions(dataset: str, size: str, world: int, inventory: str) -> tuple[str
     """Hash of a data set as it is generated now, and its questions by split."""
     settings = resolve("mini", dataset=dataset, size=size, world=world, inventory=inventory)
     experiment = Experiment(settings)
-    return data_hash(settings), {split: experiment.questions(split) for split in get_args(Split)}
+    asked = {split: experiment.questions(split) for split in get_args(Split)}
+    return data_hash(settings), asked | {"train": experiment.data.train}
 
 
 def _fits(rows: Sequence[Any], questions: Sequence[Question]) -> bool:

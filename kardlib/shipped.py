@@ -58,12 +58,22 @@ def first_passages(
     ]
 
 
+class Judged(Record):
+    """The filter's verdicts on the rationales of one training question, in their order."""
+
+    question_id: str
+    verdicts: tuple[str, ...]
+
+
 KINDS: dict[str, tuple[type[Record], str]] = {
     "predictions": (Prediction, "predictions.jsonl"),
     "rankings": (Ranked, "rankings.jsonl"),
     "controls": (Prediction, "predictions.jsonl"),
 }
-"""The steps whose outputs ship: the record of one question, and the file of the artefact that holds them."""
+"""The steps whose outputs ship and are loaded where they are not made here: the record of one question, and the file of
+the artefact that holds them."""
+_ROWS: dict[str, type[Record]] = {step: kind for step, (kind, _) in KINDS.items()} | {"verdicts": Judged}
+"""What the rows of a set are. The verdicts ship to be counted; who trains makes them."""
 
 
 class Header(Record):
@@ -119,11 +129,11 @@ def ships(step: str, settings: Settings) -> bool:
 
 def set_file(settings: Settings, key: dict[str, Any]) -> Path:
     """Where the shipped set with a key (without hashes of code) is, or would be."""
-    about = [key.get("method", key["step"]), f"seed {key['seed']}"]
+    about = [key.get("method", key["step"]), *([f"seed {key['seed']}"] if "seed" in key else [])]
     about += [str(key[name]) for name, usual in USUAL.items() if key.get(name, usual) != usual]
     about += [key["control"]] if "control" in key else []
     name = "-".join(re.findall(r"\w+", " ".join(about).lower()))
-    student = Path(settings.student).name if "method" in key else "rankings"
+    student = Path(settings.student).name if "method" in key else key["step"]
     return RECORDS / settings.dataset / student / f"{name}-{fingerprint(key)}{ENDING}"
 
 
@@ -149,7 +159,7 @@ def constant(rows: Sequence[Record]) -> dict[str, Any]:
 
 
 def counts(rows: Sequence[Record]) -> dict[str, int]:
-    """What rows come to: questions, and right answers (scored, as written, unparsed) or hits of either ranking."""
+    """What rows come to: questions; right answers (scored, as written, unparsed), hits of either ranking, or verdicts."""
     found: Counter[str] = Counter(questions=len(rows))
     for row in rows:
         if isinstance(row, Prediction):
@@ -160,6 +170,8 @@ def counts(rows: Sequence[Record]) -> dict[str, int]:
             for k in (1, 3, 5, DEPTH):
                 found[f"BM25 hits@{k}"] += hits_at(row.bm25, row.truth, k)
                 found[f"Reranker hits@{k}"] += hits_at(row.reranker, row.truth, k)
+        elif isinstance(row, Judged):
+            found.update(row.verdicts)
     return dict(found)
 
 
@@ -198,7 +210,7 @@ def _read_set(file: Path, size: int, changed: int) -> tuple[Header, tuple[Any, .
         if not lines or not all(isinstance(line, dict) for line in lines):
             raise ValueError("a JSON object was expected in each line")
         header = Header.model_validate(lines[0])
-        kind = KINDS[header.step][0]
+        kind = _ROWS[header.step]
     except ValidationError as error:
         field = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise KardError(f"{file}: its header has a fault in {field or 'the whole'}; {_REMEDY}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,10 @@ from .experiment_data import data_of
 from .filter import Filtered, filter_rationales
 from .indexed_search import IndexedSearch
 from .keys import Keys, Split
+from .presets import MINI_SETS
 from .prompts import query_of
 from .records import Question, Rationale, read_jsonl, write_jsonl
+from .shipped import read_header
 from .splits import cut
 from .store import artefact, write_json
 from .teacher_entries import tells
@@ -89,6 +92,13 @@ class Told(Keys):
         verdicts = json.loads((folder / "verdicts.json").read_text())
         kept = [r for r, verdict in zip(self.rationales(), verdicts, strict=True) if verdict == "kept"]
         return Filtered(kept, verdicts)
+
+    def filter_counts(self) -> Counter[str]:
+        """How many training rationales have each verdict: of those made here, else as shipped, else made now."""
+        made = self.made("verdicts") or self.settings.retrain or self.settings.dataset not in MINI_SETS
+        if made or not (file := self.shipped_file("verdicts")).is_file():
+            return self.verdicts().counts
+        return Counter({verdict: n for verdict, n in read_header(file).counts.items() if verdict != "questions"})
 
     def _read(self, rationales: list[Rationale]) -> Filtered:
         from .generate import Generator

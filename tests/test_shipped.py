@@ -110,6 +110,23 @@ def test_a_control_is_loaded_as_it_was_made(made: Made, clone: Path, trained: li
     assert any("no-passages" in file.name for file in clone.rglob("*.xz")), "the name tells the control"
 
 
+def test_verdicts_ship_to_be_counted(
+    made: Made, clone: Path, tiny_t5: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = made.cells[0].settings.model_copy(update={"filter": True, "reader": tiny_t5, "l": 2})
+    judged = Experiment(settings).verdicts()
+    ship([(settings, Job("verdicts"))], say=lambda line: None)
+    assert list(faults()) == []
+    monkeypatch.setenv("KARD_RUNS", str(tmp_path / "elsewhere"))
+    there = Experiment(settings)
+    assert there.filter_counts() == judged.counts and not there.made("verdicts")
+    header, rows = read_set(there.shipped_file("verdicts"))
+    assert [verdict for row in rows for verdict in row.verdicts] == judged.verdicts
+    assert [row.question_id for row in rows] == [question.id for question in there.data.train]
+    anew = Experiment(settings.model_copy(update={"retrain": True}))
+    assert anew.filter_counts() == judged.counts and anew.made("verdicts")
+
+
 def test_figures_of_the_presets_own_runs_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KARD_RUNS", str(tmp_path / "runs"))
     for name, changes in (("06_a", {}), ("07_b", {"k": 2})):
