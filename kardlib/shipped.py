@@ -159,7 +159,7 @@ def constant(rows: Sequence[Record]) -> dict[str, Any]:
 
 
 def counts(rows: Sequence[Record]) -> dict[str, int]:
-    """What rows come to: questions; right answers (scored, as written, unparsed), hits of both rankings, or verdicts."""
+    """What rows come to: questions; right answers (scored, as written, unparsed), hits of rankings, or verdicts."""
     found: Counter[str] = Counter(questions=len(rows))
     for row in rows:
         if isinstance(row, Prediction):
