@@ -91,7 +91,7 @@ class CTranslate2Generator(Generator):
 
     def _likelihood_gap(self, prompts: list[str], texts: list[str]) -> float:
         """Largest difference in the mean log-likelihood of a text, in nats per token."""
-        rows = [self._encode(prompt) for prompt in prompts]
+        rows = self._encoded(prompts)
         written = [self.tokenizer(text or " ").input_ids[: self._target_tokens] for text in texts]
         ours = self._seq2seq_scores(rows, [([], [ids]) for ids in written])
         found = self._translator.score_batch(

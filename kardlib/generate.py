@@ -73,7 +73,7 @@ class Generator:
             begins: for each prompt, what the student has written so far (up to the answer mark), or "".
             options: for each prompt, the option texts.
         """
-        rows = [self._encode(prompt) for prompt in prompts]
+        rows = self._encoded(prompts)
         groups = [
             continuations(self.tokenizer, begin, texts, self._seq2seq)
             for begin, texts in zip(begins, options, strict=True)
@@ -97,7 +97,7 @@ class Generator:
     def _write(
         self, prompts: Sequence[str], forced: Sequence[str] | None, count: int, seed: int | None
     ) -> list[list[str]]:
-        rows = [self._encode(prompt) for prompt in prompts]
+        rows = self._encoded(prompts)
         # as in training: a causal student's targets start with a space, so that its first word is a word's own token
         first, gap = (opening(self.tokenizer), "") if self._seq2seq else ([], lead(self.tokenizer))
         starts = [first + self.tokenizer(gap + t, add_special_tokens=False).input_ids for t in forced or ()] or None
@@ -119,10 +119,10 @@ class Generator:
     def _start_from(self, seed: int) -> None:
         torch.manual_seed(seed)
 
-    def _encode(self, prompt: str) -> list[int]:
-        if self._seq2seq:
-            return self.tokenizer(prompt, truncation=True, max_length=self._source_tokens).input_ids
-        return causal_prompt(self.tokenizer, prompt, self._source_tokens)
+    def _encoded(self, prompts: Sequence[str]) -> list[list[int]]:
+        if self._seq2seq and prompts:
+            return self.tokenizer(list(prompts), truncation=True, max_length=self._source_tokens).input_ids
+        return [causal_prompt(self.tokenizer, prompt, self._source_tokens) for prompt in prompts]
 
     def _batches(self, rows: list[list[int]], starts: list[list[int]] | None) -> Iterator[list[int]]:
         """Indices of rows of about equal length; forced starts of one batch are of exactly equal length."""
@@ -171,11 +171,10 @@ class Generator:
 def continuations(tokenizer: Any, begin: str, options: Sequence[str], seq2seq: bool) -> Continuations:
     """Token ids of ``begin``, as far as all options share them, and of what follows them in each option."""
     first, gap = (opening(tokenizer), "") if seq2seq else ([], lead(tokenizer))
-    head = first + (tokenizer(gap + begin, add_special_tokens=False).input_ids if begin else [])
-    rows = []
-    for option in options:
-        text = f"{begin} {option}" if begin else option
-        rows.append(first + tokenizer(gap + text, add_special_tokens=False).input_ids)
+    texts = [begin, *(f"{begin} {option}" if begin else option for option in options)]
+    ids = tokenizer([gap + text for text in texts], add_special_tokens=False).input_ids
+    head, *rows = [first + own for own in ids]
+    head = head if begin else first
     shared = len(head)
     while shared and any(row[:shared] != head[:shared] for row in rows):
         shared -= 1  # a tokenizer may merge across the seam

@@ -44,7 +44,7 @@ def test_a_few_shot_prompt_is_one_message_in_the_models_template(chat: str, mini
     told = generator.tokenizer.apply_chat_template(
         message, add_generation_prompt=True, enable_thinking=False, return_dict=False
     )
-    assert generator._encode(shown.text) == told
+    assert generator._encoded([shown.text])[0] == told
     written = generator.tokenizer.decode(told)
     assert written.count(SYSTEM) == 1 and written.endswith("<|im_start|>assistant\n"), (
         "open for the answer, no thinking"
@@ -75,7 +75,7 @@ def test_without_a_template_a_prompt_is_plain_text(plain: str, tiny_opt: str, te
 def test_a_student_is_trained_on_the_prompts_that_it_is_tested_with(chat: str, texts: list[str]) -> None:
     generator = Generator(chat, HYPER.source_tokens, 8)
     row = encode_causal(generator.tokenizer, Pair(texts[0], "It fits. So the answer is x."), HYPER)
-    prompt = generator._encode(texts[0])
+    prompt = generator._encoded(texts[:1])[0]
     assert row["input_ids"][: len(prompt)] == prompt and row["labels"][: len(prompt)] == [-100] * len(prompt)
     answer = generator.tokenizer.decode(row["input_ids"][len(prompt) :])
     assert answer == "It fits. So the answer is x.<|im_end|>", (
@@ -99,7 +99,8 @@ def test_greedy_is_the_argmax_whatever_the_checkpoint_would_rather_do(chat: str,
     found, model = generator.greedy(texts[:5]), load_student(chat).eval()
     assert model.generation_config.repetition_penalty == 5.0, "this test would see nothing"
     for text, prompt in zip(found, texts, strict=False):
-        ids, start = generator._encode(prompt), len(generator._encode(prompt))
+        ids = generator._encoded([prompt])[0]
+        start = len(ids)
         with torch.inference_mode():
             while len(ids) < start + 10 and not {0, 2} & set(ids[start:]):
                 ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))

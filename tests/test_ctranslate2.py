@@ -80,7 +80,7 @@ def test_samples_have_the_authors_distribution(folder: str, prompts: list[str], 
     assert generator._translator is not None
     model, tokenizer = generator._model, generator.tokenizer
     with torch.inference_mode():
-        ids, start = torch.tensor([generator._encode(prompts[0])]), torch.tensor([[0]])
+        ids, start = torch.tensor(generator._encoded(prompts[:1])), torch.tensor([[0]])
         logits, tokens = model(input_ids=ids, decoder_input_ids=start).logits[0, -1].topk(TOP_K)
     shares = logits.softmax(-1)
     kept = int((shares.cumsum(-1) - shares < TOP_P).sum())  # the token that crosses 95 % still counts

@@ -29,7 +29,7 @@ def questions(mini: MiniSet) -> list[tuple[str, tuple[str, ...]]]:
 
 def asked_of(generator: Generator, questions: list[tuple[str, tuple[str, ...]]], begin: str, seq2seq: bool) -> Asked:
     groups = [continuations(generator.tokenizer, begin, options, seq2seq) for _, options in questions]
-    return [generator._encode(prompt) for prompt, _ in questions], groups
+    return generator._encoded([prompt for prompt, _ in questions]), groups
 
 
 def close(some: list[list[float]], others: list[list[float]]) -> bool:
