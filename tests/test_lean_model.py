@@ -10,7 +10,9 @@ import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from kardlib.lean_model import QuickDropout, lean, random_bits
+from kardlib import quick_attention
+from kardlib.lean_model import lean
+from kardlib.quick_dropout import QuickDropout, random_bits
 
 SHAPE = dict(
     vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu",
@@ -42,6 +44,37 @@ def test_the_function_and_its_gradients_stay(dropout: float) -> None:
     assert all(torch.allclose(a.grad, b.grad, atol=1e-5, rtol=1e-4) for (_, a), b in pairs)
     assert sum(isinstance(module, QuickDropout) for module in other.modules()) > 10
     assert not any(type(module) is torch.nn.Dropout for module in other.modules())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weights", [1, 250, 10**6])
+def test_attention_in_parts_is_attention(weights: int, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the formula written out, with the gradient of everything but the mask; the last part is a shorter one."""
+    monkeypatch.setattr(quick_attention, "_WEIGHTS", weights)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(5, 3, n, 4, requires_grad=True) for n in (6, 7, 7))
+    bias = torch.randn(1, 3, 6, 7, requires_grad=True)
+    mask = torch.where(torch.rand(5, 1, 1, 7) < 0.3, -1e9, 0.0) if masked else None
+    wanted = ((q @ k.transpose(2, 3) + bias + (0 if mask is None else mask)).softmax(-1) @ v).transpose(1, 2)
+    found, _ = quick_attention.attention(torch.nn.Module(), q, k, v, mask, 0.0, 1.0, bias)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    of = torch.randn_like(wanted)
+    for a, b in zip(*(torch.autograd.grad((out * of).sum(), (q, k, v, bias)) for out in (found, wanted)), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_dropped_weights_pass_no_gradient_on() -> None:
+    """With values of one each, an output is the share of weight that was kept, and so is the gradient of a value."""
+    torch.manual_seed(0)
+    q, k = (torch.randn(2, 2, 40, 4, requires_grad=True) for _ in range(2))
+    v = torch.ones(2, 2, 40, 1, requires_grad=True)
+    module = torch.nn.Module().train()
+    out, _ = quick_attention.attention(module, q, k, v, None, 0.25, 1.0, None)
+    assert not torch.allclose(out, torch.ones_like(out)) and float(out.mean()) == pytest.approx(1, abs=0.05)
+    out.sum().backward()
+    assert float(v.grad.sum()) == pytest.approx(float(out.sum()), rel=1e-5)
+    out, _ = quick_attention.attention(module.eval(), q, k, v, None, 0.25, 1.0, None)
+    assert torch.allclose(out, torch.ones_like(out), atol=1e-6)
 
 
 def test_training_with_dropout_has_the_same_mean_and_spread() -> None:
