@@ -38,6 +38,7 @@ from .passage_source import PassageList
 from .presets import MODELS_DIR
 from .runs import model_folder
 from .safe_folder import only_data
+from .store import write_json
 from .whole_folder import whole_folder
 
 CARD = "README.md"
@@ -123,6 +124,7 @@ def _fill(folder: Path, experiment: Experiment, row: Method, seed: int, manifest
         _copy_model(experiment.folder(job.step, **job.arguments) / "model", folder / part)
         if part == STUDENT:
             _decode_as_measured(folder / part)
+            _scaled_as_trained(folder / part)
         (folder / part / CARD).write_text(card(origin), encoding="utf-8")
         only_data(folder / part)
     if row.test_query != "none":
@@ -151,6 +153,26 @@ def _decode_as_measured(student: Path) -> None:
     kept = tokens_alone(config)
     kept.eos_token_id = end_tokens(config, load_tokenizer(str(student)))
     kept.save_pretrained(student)
+
+
+def _scaled_as_trained(student: Path) -> None:
+    """transformers 5 keeps apart whether T5's embeddings are tied and whether its outputs are scaled, and says tied of
+    a Flan-T5 with a head of its own. Version 4 knows the first alone, takes it for both, and would write nonsense.
+    """
+    file = student / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if config.get("scale_decoder_outputs") is False and _has_a_head(student):
+        write_json(file, config | {"tie_word_embeddings": False})
+
+
+def _has_a_head(student: Path) -> bool:
+    from safetensors import safe_open
+
+    for file in student.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            if "lm_head.weight" in weights.keys():  # noqa: SIM118  (no mapping)
+                return True
+    return False
 
 
 def _keep_passages(folder: Path, experiment: Experiment, manifest: CheckpointManifest) -> None:

@@ -92,8 +92,9 @@ class Experiment(Told):
         return {i: self._found("rationale", candidates) for i, candidates in found.items()}
 
     def truth(self, split: Split = "test") -> dict[str, tuple[str, ...]]:
-        """Top 3 of BM25(teacher's rationale) of each question: what hits@k counts as right."""
-        return {i: candidates.passages for i, candidates in self.silver(split).items()}
+        """Top 3 of BM25(teacher's rationale) of each question: what hits@k counts as right; () where none was told."""
+        silent = self.silent()
+        return {i: () if i in silent else candidates.passages for i, candidates in self.silver(split).items()}
 
     def reranker(self, seed: int) -> Path:
         """Folder of the reranker that was trained with a seed; ``curve.json`` holds its loss."""

@@ -17,7 +17,7 @@ def data_of(settings: Settings, base: KnowledgeBase | None = None) -> DataSet:
     Args:
         base: takes the place of the set's own passages.
     """
-    data = read_dataset(settings)
+    data = read_dataset(settings, base)
     entry = None if settings.teacher in BUILT_IN else teachers().get(settings.teacher)
     if entry and entry.note:
         data = replace(data, notes=[*data.notes, f"teacher {entry.alias}: {entry.note}"])

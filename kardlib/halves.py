@@ -30,7 +30,7 @@ def in_halves(
         if not out_of_memory(error):
             raise
         if len(batch) == 1:
-            raise KardError("out of memory with one prompt at a time; a smaller student or fewer tokens") from None
+            raise KardError("out of memory with one prompt at a time; a smaller student or -p source_tokens=") from None
     gc.collect()  # outside the handler, whose traceback holds the tensors of the failed attempt
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -186,12 +186,12 @@ def with_gold(question: Question, turn: int) -> Question:
 def query_findings(experiment: Experiment, rows: Sequence[Method] = METHODS) -> list[Finding]:
     """For each method that searches: queries that change with the gold option, and queries with the test rationale."""
     test, findings = experiment.data.test, []
-    told = {i: spaced(rationale.text) for i, rationale in experiment.test_rationale().items()}
+    told = {r.question_id: spaced(r.text) for r in experiment.rationales(show_gold=False)}
     most = max(len(q.options) for q in test)
     for row in (row for row in rows if row.test_query != "none"):
         asked = [queries(experiment, row, [with_gold(q, turn) for q in test]) for turn in range(most)]
         changed = [q.id for q, own in zip(test, zip(*asked, strict=True), strict=True) if len(set(own)) > 1]
-        holds = [q.id for q, query in zip(test, asked[0], strict=True) if told[q.id] in spaced(query)]
+        holds = [q.id for q, query in zip(test, asked[0], strict=True) if q.id in told and told[q.id] in spaced(query)]
         findings += [
             Finding(check=f"{row.name}: query depends on the gold option", checked=len(test), found=len(changed),
                     examples=tuple(changed[:3])),

@@ -43,9 +43,9 @@ class Settings(BaseModel):
         tau1, tau2: temperatures of Q and of P in Eq. 3.
         pool: candidates sampled from the union at each reranker step.
         seeds: one student of each kind, and one reranker, is trained for each.
-        student_part: rows of a student's batch that are in memory at a time (0 for all of them, without the means of
-            :mod:`kardlib.student_fit`); ``student_checkpointing`` recomputes activations. Both change memory, time and
-            float noise only, and where memory runs out, they follow by themselves.
+        student_part: rows of a student's batch that are in memory at a time, at most (0 for all of them);
+            ``student_checkpointing`` recomputes activations. Both change memory, time and float noise only, and where
+            memory has no room for the whole batch, they follow by themselves (:mod:`kardlib.student_fit`).
         student_lora: train low-rank changes of the student's query and value projections alone.
         student_keep: which epoch of a student is kept; on dev, the one with the lowest loss of its questions.
         reranker_part: questions of a reranker's batch that are in memory at a time; their gradients are summed, so it

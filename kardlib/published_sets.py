@@ -12,6 +12,7 @@ from typing import Any
 
 from .dataset import DataSet
 from .errors import KardError
+from .passage_source import PassageSource
 from .raw_rows import (
     Seen,
     as_object,
@@ -196,11 +197,15 @@ def _strategyqa_passages(path: Path) -> list[Passage]:
     return passages
 
 
-def read_medqa(folder: Path) -> DataSet:
+def read_medqa(folder: Path, base: PassageSource | None = None) -> DataSet:
     """MedQA-USMLE with four options, and MedQuAD's answers in paragraphs as its knowledge base.
 
     Questions have no ids of their own: a hash of stem and options stands in, so that the same question has the same id
-    in every file. MedQuAD is looked for in the folder and beside it.
+    in every file. MedQuAD is looked for in the folder and beside it: ``medquad/qa.jsonl.gz``, a question and answer a
+    row, of which ``focus`` and ``answer`` are read.
+
+    Args:
+        base: takes the place of MedQuAD, which is not needed then.
 
     Raises:
         KardError: names the file, the line and the field of the first fault.
@@ -216,7 +221,7 @@ def read_medqa(folder: Path) -> DataSet:
         name="medqa",
         paper_name="MedQA-USMLE",
         **_roles(questions),
-        passages=_passages(_medquad_paragraphs(folder), "medquad"),
+        passages=_passages(_medquad_paragraphs(folder), "medquad") if base is None else base,
         notes=[*notes, *drops, *([] if "test" in questions else [REPORTS_DEV])],
         rows=rows,
     )
@@ -266,8 +271,10 @@ def medquad_folder(folder: Path) -> Path:
 
 
 def _medquad_paragraphs(folder: Path) -> Iterator[str]:
-    medquad = medquad_folder(folder)
-    for where, row in gzip_rows(medquad / "qa.jsonl.gz"):
+    medquad = medquad_folder(folder) / "qa.jsonl.gz"
+    if not medquad.exists():
+        raise KardError(f"{medquad}: no such file (MedQuAD's pairs); -p index=FOLDER takes other passages instead")
+    for where, row in gzip_rows(medquad):
         # A few of MedQuAD's answers have an empty focus.
         title = f"{text_field(row, 'focus', where)}. " if present(row, "focus", where) != "" else ""
         for paragraph in paragraphs(text_field(row, "answer", where)):

@@ -10,6 +10,7 @@ from .dataset import DataSet
 from .errors import KardError
 from .mini import shared_mini
 from .own_data import read_own
+from .passage_source import PassageSource
 from .presets import MINI_SETS, MODELS_DIR, SPLIT_SIZES, Settings
 from .published_counts import STRATEGYQA_REPORTED, checked_note
 from .published_sets import MEDQA_TRAIN, fetch_openbookqa, medquad_folder, read_medqa, read_openbookqa, read_strategyqa
@@ -27,7 +28,7 @@ _READERS: dict[str, tuple[Callable[[Path], DataSet], tuple[str, ...]]] = {
 """For each set that is read from files: its reader, and the file names by which its folder is known."""
 
 
-def read_dataset(settings: Settings) -> DataSet:
+def read_dataset(settings: Settings, base: PassageSource | None = None) -> DataSet:
     """Read or generate the data set that the settings name.
 
     A tenth of the training questions, chosen by a hash of their ids, becomes the dev part unless the set has one.
@@ -37,22 +38,24 @@ def read_dataset(settings: Settings) -> DataSet:
 
     Args:
         settings: ``data_dir`` is the folder that holds the set's files, or a parent with a subfolder of the set's name.
+        base: passages that will take the place of the set's own; MedQA's are in files of another set, not read then.
 
     Raises:
         KardError: one line that names the file, the line and the field of the first fault, or the missing setting.
     """
-    data = _mini(settings) if settings.dataset in MINI_SETS else _published(settings)
+    data = _mini(settings) if settings.dataset in MINI_SETS else _published(settings, base)
     if settings.share < 1:
         data = replace(data, train=cut(data.train, max(1, round(settings.share * len(data.train)))))
     return data
 
 
-def _published(settings: Settings) -> DataSet:
+def _published(settings: Settings, base: PassageSource | None) -> DataSet:
     if settings.dataset == "openbookqa" and not settings.data_dir:
         data = fetch_openbookqa()
     else:
         reader, known_by = _READERS[settings.dataset]
-        data = reader(_folder(settings, known_by))
+        folder = _folder(settings, known_by)
+        data = read_medqa(folder, base) if settings.dataset == "medqa" else reader(folder)
     data = replace(data, notes=[*data.notes, *checked_note(settings.preset, data.name, data.rows)])
     if settings.preset == "paper" and data.name == "strategyqa":
         data = _as_many_as_the_paper(data)

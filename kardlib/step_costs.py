@@ -42,7 +42,10 @@ class Work:
         samples: texts for each prompt.
         options: texts that are scored behind each answer; 0 where the answer counts as it is written.
         unit: examples that stay together in memory (a question's passages).
-        part: examples in memory at a time in training, where a setting says so; 0 where memory decides.
+        part: examples in memory at a time in training, where that is settled; 0 where memory decides.
+        most: as many at most, where memory decides; 0 for no bound.
+        checkpointing: gradient checkpointing in any case, not only where memory asks for it.
+        trained: parameters that are trained, where they are not all of them (LoRA); 0 for all.
         chunk: examples of the usual length that are padded together in training; 0 for all that are in memory.
         sorted: whether training takes examples of about one length together.
     """
@@ -56,6 +59,9 @@ class Work:
     options: int = 0
     unit: int = 1
     part: int = 0
+    most: int = 0
+    checkpointing: bool = False
+    trained: int = 0
     chunk: int = 0
     sorted: bool = True
 
@@ -88,9 +94,14 @@ class Cost:
 
     def seconds(self, rates: Rates) -> float:
         """On the device that the rates are of."""
-        touched = self.passes * rates.turn + self.updates * rates.update + self.turns * rates.token
+        touched = (self.passes * rates.turn + self.turns * rates.token) * self.shape.parameters
         seconds = self.training / rates.training + self.reading / rates.reading + self.writing / rates.writing
-        return seconds + touched * self.shape.parameters
+        return seconds + touched + self.updates * rates.update * self.trained
+
+    @property
+    def trained(self) -> int:
+        """Parameters that an update changes."""
+        return self.work.trained or self.shape.parameters
 
     def projected(self, rates: Rates, own: Sheet | None, sheet: Sheet, bf16: bool = True) -> float:
         """Seconds on another device: its sheet's peak times the measured share; a token written for a batch takes at
@@ -105,7 +116,7 @@ class Cost:
             rate / (own.peak(False) if own else rates.product_fp32) * sheet.peak(False)
             for rate in (rates.reading, rates.writing)
         )
-        updates = self.updates * self.shape.parameters * _UPDATE_BYTES / sheet.bytes_a_second
+        updates = self.updates * self.trained * _UPDATE_BYTES / sheet.bytes_a_second
         weights = self.turns * 4 * self.shape.parameters / sheet.bytes_a_second
         return self.training / train + updates + self.reading / read + max(self.writing / write, weights)
 
@@ -149,13 +160,20 @@ def _training(
     flops = padded = count = passes = 0.0
     for rows in _padded_together(work, part):
         source, target = max(s for s, _ in rows), max(t for _, t in rows)
-        padded += len(rows) * example_flops(shape, source, target).training(again)
-        flops += sum(example_flops(shape, s, t).training() for s, t in rows)
+        padded += len(rows) * _trained_flops(work, shape, source, target, again)
+        flops += sum(_trained_flops(work, shape, s, t) for s, t in rows)
         count += len(rows)
         passes += 1
     share = work.examples / count
     return Cost(work, shape, **told, flops=share * flops, training=share * padded, reading=0, writing=0,
                 updates=work.examples / work.batch, passes=share * passes, turns=0, fit=fit)  # fmt: skip
+
+
+def _trained_flops(work: Work, shape: ModelShape, source: int, target: int, again: bool = False) -> float:
+    """Of an example; a weight that is not trained has no gradient of its own."""
+    flops = example_flops(shape, source, target)
+    frozen = 1 - work.trained / shape.parameters if work.trained else 0.0
+    return flops.training(again) - frozen * flops.forward
 
 
 def _fit(shape: ModelShape, work: Work, units: int, longest: tuple[int, int], memory: float, bf16: bool) -> Fit | None:
@@ -164,8 +182,9 @@ def _fit(shape: ModelShape, work: Work, units: int, longest: tuple[int, int], me
         part = min(work.part, work.batch)
         size = training_bytes(shape, part, *longest, bf16)
         return Fit(part, -(-work.batch // part), False, size) if size <= safe_bytes(memory) else None
-    fit = largest_batch(shape, units, *longest, memory, bf16, unit=work.unit)
-    return Fit(fit.batch * work.unit, fit.accumulation, fit.checkpointing, fit.bytes) if fit else None
+    most, checked, trained = min(units, work.most or units), work.checkpointing or None, work.trained or None
+    fit = largest_batch(shape, most, *longest, memory, bf16, checked, trained, work.unit)
+    return Fit(fit.batch * work.unit, -(-units // fit.batch), fit.checkpointing, fit.bytes) if fit else None
 
 
 def _padded_together(work: Work, part: int) -> Iterator[list[tuple[int, int]]]:

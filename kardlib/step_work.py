@@ -6,6 +6,7 @@ from .endpoint_teacher import is_endpoint
 from .jobs import Job
 from .keys import WIDTH
 from .methods import TRAININGS, method
+from .model_shape import shape_of
 from .presets import Settings
 from .sample_lengths import Lengths, Sample
 from .step_costs import Work
@@ -39,13 +40,15 @@ def work_of(job: Job, s: Settings, sample: Sample) -> Work | None:
         return _reranked(s, sample, n[_split(a)])
     if step == "adapted" and sample.passages and s.dapt == "knowledge base":
         lengths = tuple((p, max(1, round(_SPAN_SHARE * p))) for p in sample.passage)
-        return Work("train", s.student, lengths, sample.passages * s.dapt_epochs, s.student_batch)
+        examples, batch = sample.passages * s.dapt_epochs, s.student_batch
+        return Work("train", s.student, lengths, examples, batch, part=batch)  # taken at once, as RAG's
     if step == "rag":
         own = _student(s, sample, "Reasoning Distillation")
         longer = tuple(
             (source + sample.passage[i % len(sample.passage)], t) for i, (source, t) in enumerate(own.lengths)
         )
-        return Work("train", s.student, longer, own.examples * s.k, own.batch * s.k, unit=s.k)
+        batch = own.batch * s.k
+        return Work("train", s.student, longer, own.examples * s.k, batch, unit=s.k, part=batch)
     return None
 
 
@@ -57,7 +60,17 @@ def _student(s: Settings, sample: Sample, training: str) -> Work:
     """One example a rationale, as if the filter kept them all; as many where the answer alone is learned."""
     examples = sample.questions["train"] * s.l * s.student_epochs
     assert training in TRAININGS
-    return Work("train", s.student, sample.training[training], examples, s.student_batch)
+    limits = {"most": s.student_part, "checkpointing": s.student_checkpointing, "trained": _trained(s)}
+    return Work("train", s.student, sample.training[training], examples, s.student_batch, **limits)
+
+
+def _trained(s: Settings) -> int:
+    """Parameters of a student's low-rank updates; 0 where all weights are trained."""
+    if not s.student_lora:
+        return 0
+    from .student_lora import Lora, lora_parameters
+
+    return lora_parameters(shape_of(s.student), Lora())
 
 
 def _answers(s: Settings, sample: Sample, name: str, decoding: str, questions: int) -> Work:

@@ -115,7 +115,7 @@ class PartsTrainer(Trainer):
         else:
             raise KardError(
                 f"step {step}: out of memory with one row at a time and gradient checkpointing; a smaller student,"
-                " -p student_lora=true or fewer source_tokens are what is left"
+                " -p student_lora=true or fewer -p source_tokens= are what is left"
             )
         if rank() == 0:
             write_json(Path(self.args.output_dir) / PART_FILE, self.part)

@@ -25,6 +25,11 @@ from .splits import cut
 from .store import artefact, write_json
 from .teacher_entries import tells
 
+SILENT = (
+    "teacher {}: no usable rationale of {} of {} dev and test questions; in oracle rows the question's own words stand "
+    "for it, and hits@k counts a miss"
+)
+
 
 class Told(Keys):
     """Questions, passages and rationales of an experiment; what follows is in :mod:`kardlib.experiment`."""
@@ -114,5 +119,22 @@ class Told(Keys):
         return kept
 
     def test_rationale(self) -> dict[str, Rationale]:
-        """The teacher's rationale of each dev and test question, by question id: for oracle rows and for hits@k."""
-        return {r.question_id: r for r in self.rationales(show_gold=False)}
+        """The teacher's rationale of each dev and test question, by question id: for oracle rows and for hits@k.
+
+        An endpoint may have told none of a question; then the question's own words stand for it, which a note tells.
+        """
+        told, asked = {r.question_id: r for r in self.rationales(show_gold=False)}, [*self.data.dev, *self.data.test]
+        silent = {q.id: _own_words(q) for q in asked if q.id not in told}
+        note = SILENT.format(self.settings.teacher, len(silent), len(asked))
+        if silent and note not in self.data.notes:
+            self.data.notes.append(note)
+        return told | silent
+
+    def silent(self) -> set[str]:
+        """Ids of the dev and test questions of which the teacher has told nothing."""
+        told = {r.question_id for r in self.rationales(show_gold=False)}
+        return {q.id for q in (*self.data.dev, *self.data.test)} - told
+
+
+def _own_words(question: Question) -> Rationale:
+    return Rationale(question_id=question.id, index=0, text=query_of(question), saw_gold=False)

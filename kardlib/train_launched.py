@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="train_launched", description="Train one student in several processes.")
     parser.add_argument("--training", required=True, help=f"one of: {', '.join(TRAININGS)}")
     parser.add_argument("--seed", type=int, default=0)
+    for name in ("preset", "dataset"):
+        parser.add_argument(f"--{name}")
     parser.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--before", action="store_true", help=argparse.SUPPRESS)
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -46,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     first = os.environ.get("RANK", "0") == "0"
     try:
-        settings = settings_of(options.parameters)
+        named = [f"{n}={value}" for n in ("preset", "dataset") if (value := getattr(options, n))]
+        settings = settings_of([*named, *options.parameters])
         if options.training not in TRAININGS:
             raise KardError(f"training {options.training!r}: there is none of that name{nearest('', TRAININGS)}")
         if options.before:
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings_of(parameters: Sequence[str]) -> Settings:
-    """Settings from ``name=value`` texts; a value may be JSON.
+    """Settings from ``name=value`` texts; a value may be JSON, and ``1,2`` is a list where one is expected.
 
     Raises:
         KardError: one is not of that form, or is no parameter.
@@ -71,8 +74,9 @@ def settings_of(parameters: Sequence[str]) -> Settings:
         name, equals, value = text.partition("=")
         if not equals:
             raise KardError(f"-p {text}: name=value was expected")
+        listed = str(getattr(Settings.model_fields.get(name), "annotation", "")).startswith("tuple")
         try:
-            values[name] = json.loads(value)
+            values[name] = json.loads(f"[{value}]" if listed and not value.startswith("[") else value)
         except ValueError:
             values[name] = value
     return resolve(str(values.pop("preset", "mini")), **values)

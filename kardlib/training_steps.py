@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,17 +12,19 @@ from . import student, student_fit
 from .calibration import trains_in_bf16
 from .candidates import Candidates, question_candidates
 from .devices import own_device
+from .errors import KardError
 from .jobs import step_memory, threads
 from .methods import TRAININGS, Training
 from .model_shape import shape_of
 from .models import token_counter
+from .out_of_memory import out_of_memory
 from .presets import Settings
 from .processes import together, world
 from .prompts import Pair, build_target, query_of
 from .store import SCRATCH, write_json
 from .student import Hyperparameters
 from .student_lora import lora_parameters
-from .training_memory import largest_batch
+from .training_memory import Fit, largest_batch
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -42,11 +45,11 @@ def train_student_on(experiment: Experiment, folder: Path, training: str, seed: 
     s = experiment.settings
     pairs = experiment.training_pairs(TRAININGS[training], token_counter(s.student))
     base = s.student if s.dapt == "none" else str(experiment.adapted(seed))
-    options = student_fit.Options.of(s)
-    if options != student_fit.Options() or together():
+    asked = student_fit.Options.of(s)
+    options = safe_options(s, asked, pairs)
+    if asked != student_fit.Options() or options != student_fit.Options(part=s.student_batch) or together():
         dev = _dev_pairs(experiment, TRAININGS[training]) if options.best_on_dev else []
         hyper = Hyperparameters.of(s)
-        options = safe_options(s, options, pairs)
         fitted = student_fit.fit_student(base, pairs, hyper, seed, folder / "model", folder / SCRATCH, options, dev)
         write_json(folder / "curve.json", fitted.curve)
         write_json(folder / "held.json", fitted.held)
@@ -60,21 +63,34 @@ def safe_options(s: Settings, options: student_fit.Options, pairs: Sequence[Pair
 
     A GPU says when memory runs out and parts are halved then; on a CPU the system kills the process.
     """
-    shape, device, count = shape_of(s.student), own_device(threads(s)), token_counter(s.student)
-    source = min(max((count(p.source) + 1 for p in pairs), default=1), s.source_tokens)
-    target = min(max((count(p.target) + 1 for p in pairs), default=1), s.target_tokens)
+    shape, device = shape_of(s.student), own_device(threads(s))
     rows = options.part or -(-s.student_batch // world())
     memory = step_memory(device, s) / (world() if device.kind == "cpu" else 1)
     bf16, trainable = trains_in_bf16(shape.parameters), lora_parameters(shape, options.lora) if options.lora else None
-    fit = largest_batch(shape, rows, source, target, memory, bf16, options.checkpointing or None, trainable)
+
+    def fit_of(source: int, target: int) -> Fit | None:
+        return largest_batch(shape, rows, source, target, memory, bf16, options.checkpointing or None, trainable)
+
+    fit = fit_of(s.source_tokens, s.target_tokens)
+    if fit is None or fit.batch < rows or fit.checkpointing:  # only then is it worth counting
+        fit = fit_of(*_longest(s, pairs))
     if fit is None:  # by the estimate, an upper bound: one row at a time is what is left to try
         return replace(options, part=1, checkpointing=True)
     return replace(options, part=fit.batch, checkpointing=fit.checkpointing)
 
 
+def _longest(s: Settings, pairs: Sequence[Pair]) -> tuple[int, int]:
+    """Tokens of the longest source and target, with an end token each."""
+    count = token_counter(s.student)
+    source = max((count(pair.source) + 1 for pair in pairs), default=1)
+    target = max((count(pair.target) + 1 for pair in pairs), default=1)
+    return min(source, s.source_tokens), min(target, s.target_tokens)
+
+
 def _dev_pairs(experiment: Experiment, training: Training) -> list[Pair]:
     """Pairs of the dev questions; their rationales are the teacher's that were written without the gold answer."""
-    s, told = experiment.settings, experiment.test_rationale() if training.target == "rationale" else {}
+    s = experiment.settings
+    told = {r.question_id: r for r in experiment.rationales(show_gold=False)} if training.target == "rationale" else {}
     # a teacher may have told none of one; without it KARD has no query and RD another target
     items = [(q, told.get(q.id)) for q in experiment.data.dev if training.target == "answer" or q.id in told]
     return experiment.pairs_of(training, items, token_counter(s.student))
@@ -124,11 +140,27 @@ def train_rag_on(experiment: Experiment, folder: Path, seed: int) -> None:
     write_json(folder / "curve.json", curve)
 
 
+def whole_batches(train: Callable[..., None]) -> Callable[..., None]:
+    """A training that cannot take its batch in parts: one line where memory has no room for it."""
+
+    @functools.wraps(train)
+    def trained(experiment: Experiment, folder: Path, seed: int) -> None:
+        try:
+            train(experiment, folder, seed)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            text = "out of memory; DAPT and RAG take a batch at once ('kard plan' tells its size): a smaller student"
+            raise KardError(f"student {experiment.settings.student}: {text} is what is left") from None
+
+    return trained
+
+
 TRAINED = {
     "reranker": train_reranker_on,
-    "adapted": train_adapted,
+    "adapted": whole_batches(train_adapted),
     "student": train_student_on,
     "retriever": train_retriever,
-    "rag": train_rag_on,
+    "rag": whole_batches(train_rag_on),
 }
 """By step."""

@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
 from sentence_transformers import CrossEncoder, MultiVectorEncoder
 from tiny import smallest_runs, smallest_settings
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from kardlib import checkpoint_out, cli, experiment_data, readers
 from kardlib.answering import Answerer
 from kardlib.checkpoint_manifest import INDEX_PATH, MANIFEST, RERANKER, STUDENT, read_manifest
-from kardlib.checkpoint_out import EXPORTABLE, export
+from kardlib.checkpoint_out import EXPORTABLE, _scaled_as_trained, export
 from kardlib.checkpoint_record import measured
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
@@ -164,6 +171,25 @@ def test_plain_transformers_loads_the_student_and_its_card_tells_how_to_ask_it(c
     said: list[str] = []
     exec(code[1], {"FOLDER": folder / STUDENT, "prompt": answer.prompt, "print": said.append})
     assert [text.strip() for text in said] == [answer.written]
+
+
+@pytest.mark.parametrize("own_head", [True, False])
+def test_an_exported_flan_t5_is_not_called_tied(own_head: bool, tmp_path: Path) -> None:
+    """transformers 4 would tie and scale by what the configuration calls tied; 5 reads the same model either way."""
+    torch.manual_seed(0)
+    shape = dict(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    config = T5Config(**shape, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+    model = T5ForConditionalGeneration(config).eval()
+    if own_head:
+        model.lm_head.weight = torch.nn.Parameter(torch.randn(50, 16))
+    model.save_pretrained(tmp_path)
+    _scaled_as_trained(tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())
+    assert told["scale_decoder_outputs"] is False and told["tie_word_embeddings"] is not own_head
+    ids = torch.randint(2, 50, (2, 7))
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    outs = [one(input_ids=ids, decoder_input_ids=ids).logits for one in (model, loaded)]
+    assert torch.equal(*outs)
 
 
 def test_plain_sentence_transformers_loads_the_reranker_and_scores_the_same(case: tuple[Watched, Path]) -> None:

@@ -24,10 +24,12 @@ from kardlib.plan import main_cells, plan
 from kardlib.presets import Settings, resolve
 from kardlib.prompts import Pair
 from kardlib.published_counts import PUBLISHED
+from kardlib.reranker_lora import Lora
 from kardlib.sample_lengths import published_questions, sample_of
 from kardlib.step_costs import Work, cost
 from kardlib.step_work import SEARCHES, work_of
-from kardlib.training_memory import safe_bytes, training_bytes
+from kardlib.student_lora import lora_parameters
+from kardlib.training_memory import largest_batch, safe_bytes, training_bytes
 
 GB = 1e9
 RATES = Rates(
@@ -139,6 +141,31 @@ def test_checkpointing_where_memory_is_short_costs_a_third_more_at_most() -> Non
     assert roomy.training < tight.training < 4 / 3 * roomy.training
     assert tight.fit.batch * tight.fit.accumulation == work.batch
     assert tight.passes == pytest.approx(tight.updates * tight.fit.accumulation)
+
+
+def test_a_students_own_settings_are_those_of_the_plan() -> None:
+    """As ``training_steps.safe_options`` takes them: a largest part, checkpointing, few weights that are trained."""
+    shape, work = shape_of("google/flan-t5-xl"), one_length("train", model="google/flan-t5-xl", lengths=((512, 100),))
+    assert cost(work, shape, 24 * GB, False).fit is None
+    trained = lora_parameters(shape, Lora())
+    few = cost(replace(work, trained=trained), shape, 24 * GB, False)
+    expected = largest_batch(shape, 32, 512, 100, 24 * GB, False, None, trained)
+    assert few.fit == expected and expected is not None
+    whole, less = (cost(w, shape, 80 * GB, False) for w in (work, replace(work, trained=trained, checkpointing=True)))
+    assert less.fit and less.fit.checkpointing and less.trained == trained
+    assert 0.64 < cost(replace(work, trained=trained), shape, 800 * GB, False).flops / whole.flops < 0.68
+    part = cost(replace(work, most=4), shape, 800 * GB, False)
+    assert part.fit and (part.fit.batch, part.fit.accumulation) == (4, 8)
+
+
+def test_dapt_and_rag_take_a_batch_at_once_in_the_plan_too() -> None:
+    settings = told(dataset="strategyqa", dapt="knowledge base")
+    sample = sample_of(settings)
+    for job in (Job("adapted", {"seed": 0}), Job("rag", {"seed": 0})):
+        work = work_of(job, settings, replace(sample, passages=1000))
+        assert isinstance(work, Work) and work.part == work.batch
+        shape = shape_of(work.model)
+        assert cost(work, shape, 800 * GB, False).fit and cost(work, shape, 6 * GB, False).fit is None
 
 
 def test_what_does_not_go_in_is_told_and_has_its_operations_all_the_same() -> None:

@@ -12,7 +12,12 @@ from kardlib.cli import main
 from kardlib.endpoint_teacher import is_endpoint, open_store, store_path
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
+from kardlib.leakage import query_findings
+from kardlib.methods import method
+from kardlib.predict import test_passages
 from kardlib.presets import Settings, resolve
+from kardlib.prompts import query_of
+from kardlib.records import Rationale
 from kardlib.teacher_entries import TEACHERS_FILE, teacher_entry, teachers
 
 TRAIN, TEST = 12, 5
@@ -87,6 +92,32 @@ def test_from_the_price_to_the_rationales(own: Path, tmp_path: Path, capsys: pyt
         assert kard("status", own, "-p", "l=5") == 0
         assert ["rationale", "60", "60", "0", "0"] in [line.split() for line in capsys.readouterr().out.splitlines()]
         assert kard("report", own, "-p", "l=5") == 0 and "questions with nothing kept" in capsys.readouterr().out
+
+
+def test_a_question_of_which_nothing_was_told_is_a_miss_and_no_crash(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as server:
+        teacher_at(server.url)
+        assert kard("run", own) == 0
+    experiment, real = Experiment(settings(own)), Experiment.rationales
+
+    def without(self: Experiment, show_gold: bool = True) -> list[Rationale]:
+        told = [r for r in real(self, show_gold) if r.question_id not in ("test1", "dev0")]
+        return [r.model_copy(update={"text": "It is number something."}) for r in told]
+
+    assert experiment.silent() == set() and not any("no usable" in note for note in experiment.data.notes)
+    monkeypatch.setattr(Experiment, "rationales", without)
+    told = experiment.test_rationale()
+    assert experiment.silent() == {"test1", "dev0"} and told["test1"].text == query_of(experiment.data.test[1])
+    experiment.test_rationale()
+    assert sum("no usable rationale of 2 of 7 dev and test questions" in note for note in experiment.data.notes) == 1
+    truth = experiment.truth()
+    assert truth["test1"] == () and all(truth[q.id] for q in experiment.data.test if q.id != "test1")
+    passages = test_passages(experiment, method("KARD (Silver Knowledge, oracle)"), 0, "test")
+    assert len(passages["test1"]) == experiment.settings.k
+    holds = [f for f in query_findings(experiment, [method("KARD (BM25)")]) if "holds the test rationale" in f.check]
+    assert [f.found for f in holds] == [0], "a question's own words are no leak"
 
 
 def test_a_new_port_bills_nothing_anew_and_another_model_does(own: Path) -> None:

@@ -38,7 +38,7 @@ def test_greedy_text_is_the_argmax_of_the_model(folder: str, prompts: list[str])
     generator = Generator(folder, 256, 6)
     model, tokenizer, seq2seq = generator._model, generator.tokenizer, "t5" in Path(folder).name
     text = generator.greedy(prompts[:1])[0]
-    ids, written = torch.tensor([generator._encode(prompts[0])]), []
+    ids, written = torch.tensor([generator._encoded([prompts[0]])[0]]), []
     with torch.no_grad():
         for _ in range(6):
             if seq2seq:
@@ -86,7 +86,7 @@ def test_samples_depend_on_the_seed(folder: str, prompts: list[str]) -> None:
 def test_count_is_what_a_prompt_takes_up(folder: str, prompts: list[str]) -> None:
     generator = Generator(folder, 10_000, 8)
     for prompt in prompts:
-        assert generator.count(prompt) == len(generator._encode(prompt)) - 1  # one special token
+        assert generator.count(prompt) == len(generator._encoded([prompt])[0]) - 1  # one special token
 
 
 def test_training_and_test_see_the_same_prompt(folder: str, prompts: list[str]) -> None:
@@ -94,7 +94,7 @@ def test_training_and_test_see_the_same_prompt(folder: str, prompts: list[str]) 
     encode = encode_seq2seq if "t5" in Path(folder).name else encode_causal
     for prompt in prompts:
         row = encode(generator.tokenizer, Pair(prompt, "x"), hyper)
-        assert row["input_ids"][: len(generator._encode(prompt))] == generator._encode(prompt)
+        assert row["input_ids"][: len(generator._encoded([prompt])[0])] == generator._encoded([prompt])[0]
 
 
 def byte_level_tokenizer(folder: Path) -> None:
@@ -135,7 +135,7 @@ def mean_log_likelihood(generator: Generator, prompt: str, begin: str, option: s
     def ids(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False).input_ids
 
-    source, written, values = torch.tensor([generator._encode(prompt)]), ids(begin), []
+    source, written, values = torch.tensor([generator._encoded([prompt])[0]]), ids(begin), []
     for token in ids(f"{begin} {option}")[len(written) :]:
         if seq2seq:
             start = torch.tensor([[model.config.decoder_start_token_id, *written]])

@@ -17,14 +17,17 @@ from kardlib.bm25 import BM25
 from kardlib.dataset import DataSet
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
+from kardlib.experiment_data import data_of
 from kardlib.explore import explorer
+from kardlib.knowledge_base_builders import Origin, build_from_passages
 from kardlib.notebook_studies import RATIONALES, lacking, refuse_lacking
+from kardlib.passage_source import PassageList
 from kardlib.plan import main_cells
 from kardlib.presets import SPLIT_SIZES, resolve
 from kardlib.prompts import build_prompt, query_of
 from kardlib.published_sets import paragraphs
 from kardlib.readers import TOY, in_dev, read_dataset
-from kardlib.records import Question
+from kardlib.records import Passage, Question
 from kardlib.splits import hold_out_dev
 
 
@@ -110,6 +113,17 @@ def medical(tmp_path: Path) -> Path:
         file.write(json.dumps({"focus": "Ache", "answer": "It hurts. Aspirin helps."}) + "\n")
         file.write(json.dumps({"focus": "", "answer": "No focus here."}) + "\n")
     return tmp_path
+
+
+def test_medqa_without_medquad_takes_an_index_or_names_what_is_missing(medical: Path) -> None:
+    (medical / "medquad" / "qa.jsonl.gz").unlink()
+    settings = resolve("laptop", dataset="medqa", data_dir=str(medical))
+    with pytest.raises(KardError, match=r"qa\.jsonl\.gz: no such file .*-p index="):
+        read_dataset(settings)
+    base = PassageList([Passage(id=str(i), text=f"Aspirin {i}.") for i in range(4)])
+    origin = Origin(name="mine", source="test")
+    replaced = data_of(settings, build_from_passages(medical / "base", base, origin, progress=False))
+    assert len(replaced.passages) == 4 and not any("MedQuAD" in note for note in replaced.notes)
 
 
 # --- good files -------------------------------------------------------------------------------------------------------

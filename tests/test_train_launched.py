@@ -71,6 +71,7 @@ def test_parameters_are_read_as_json_or_text() -> None:
         4,
         "mini-opt",
     )
+    assert settings_of(["seeds=0,1"]).seeds == (0, 1) and settings_of(["seeds=2"]).seeds == (2,)
     with pytest.raises(KardError, match="name=value"):
         settings_of(["student_part"])
     with pytest.raises(KardError, match="student_parts"):

@@ -100,7 +100,7 @@ def test_greedy_texts_are_those_of_the_model_here(server: Server, folder: str, p
     forced = [f"It fits{' well' * (i % 2)}. {ANSWER_MARK}" for i in range(len(prompts))]
     assert served.greedy(prompts, forced) == usual.greedy(prompts, forced)
     assert served.count(prompts[0]) == usual.count(prompts[0])
-    first = next(body for body in server.asked if body["prompt"] == usual._encode(prompts[0]))
+    first = next(body for body in server.asked if body["prompt"] == usual._encoded(prompts[:1])[0])
     assert first["path"] == "/v1/completions" and first["model"] == "served" and first["max_tokens"] == 8
     assert first["temperature"] == 0 and first["repetition_penalty"] == 1, "not as the checkpoint would have it"
     assert "seed" not in first and "n" not in first
