@@ -39,7 +39,7 @@ from .rows import Row, row, seconds
 
 STEPS = 20
 """Training steps that are timed."""
-QUESTIONS = 128
+QUESTIONS = 640
 """Whose answers are written."""
 WRITTEN = 48
 
