@@ -19,11 +19,10 @@ from scipy import stats
 
 from .comparison import LEVEL, verdict_of
 from .errors import KardError
-from .presets import REPOSITORY
 from .records import Record, read_jsonl
 from .report import PaperNumber, paper_numbers
+from .runs import CLAIMS
 
-CLAIMS = REPOSITORY / "data" / "claims.jsonl"
 PAPER_QUESTIONS = {"MedQA-USMLE": 1273, "StrategyQA": 687, "OpenbookQA": 500}
 """Test questions of the paper's data sets (its set-up, section 5)."""
 RUNS = 3  # that the paper's standard deviations are over

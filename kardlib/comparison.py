@@ -109,6 +109,9 @@ def contrast(
 def apart(first: np.ndarray, second: np.ndarray) -> Comparison:
     """Mean of one group of questions less that of another; nothing is paired, so both are resampled on their own.
 
+    A group whose values are all the same shows no spread. Its mean may be as far off as :func:`_unseen` lets it, the
+    interval is wider by that, and there is no p-value.
+
     Args:
         first, second: a value for each question, of shape ``(questions,)``: outcomes, or gaps between two methods.
 
@@ -119,10 +122,19 @@ def apart(first: np.ndarray, second: np.ndarray) -> Comparison:
         raise KardError(f"groups of shapes {first.shape} and {second.shape} cannot be compared")
     rng = np.random.default_rng(0)
     ci95, low_tail, high_tail = _tails(_drawn(first, rng) - _drawn(second, rng))
-    spread = max(np.ptp(first), np.ptp(second)) >= 1e-12
-    p = _p_value(low_tail, high_tail, 0.0, math.inf) if spread else None
+    down, up = _unseen_reach(first), _unseen_reach(second)[::-1]
+    p = None if any((*down, *up)) else _p_value(low_tail, high_tail, 0.0, math.inf)
+    ci95 = ci95[0] - down[0] - up[0], ci95[1] + down[1] + up[1]
     gap = 100 * float(first.mean() - second.mean())
     return Comparison(gap=gap, ci95=ci95, p=p, test=TWO_SAMPLES, n=first.size + second.size)
+
+
+def _unseen_reach(values: np.ndarray) -> tuple[float, float]:
+    """By how much the mean of a group without spread may lie below and above it, in percent, values within 1 of 0."""
+    if np.ptp(values) >= 1e-12:
+        return 0.0, 0.0
+    unseen, value = 100 * _unseen(values.size), float(values[0])
+    return unseen * (value + 1), unseen * (1 - value)
 
 
 def _gaps(plus: Sequence[np.ndarray], minus: Sequence[np.ndarray]) -> np.ndarray:

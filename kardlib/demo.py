@@ -111,7 +111,9 @@ def conclude(outcomes: Sequence[Outcome], say: Say = print) -> None:
 
 
 def _finished(plan: Plan) -> bool:
-    return is_finished(plan, run_folder(plan.notebook, plan.settings, input_hashes(plan.settings), plan.extra))
+    return is_finished(
+        plan, run_folder(plan.notebook, plan.settings, input_hashes(plan.settings, plan.notebook), plan.extra)
+    )
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:

@@ -58,8 +58,7 @@ def explorer(experiment: Experiment, question: Question, seed: int) -> str:
 
 
 def _answer(experiment: Experiment, question: Question, given: Prediction, query: str) -> str:
-    by_id = {passage.id: passage for passage in experiment.data.passages}
-    read = "<br>".join(_passage(experiment, question, by_id[i]) for i in given.passages)
+    read = "<br>".join(_passage(experiment, question, Passage(id=i, text=experiment.texts[i])) for i in given.passages)
     mark = "✓" if given.chosen == given.gold else "✗"
     cells = (f"<i>{query}</i><br>{read}" if query else "-", html.escape(given.rationale) or "-")
     return "".join(f"<td {_LEFT}>{cell}</td>" for cell in (*cells, f"{mark} {html.escape(_chosen(question, given))}"))

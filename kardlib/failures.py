@@ -144,14 +144,16 @@ def _candidates(experiment: Experiment) -> dict[str, tuple[str, ...]]:
 def failures(experiment: Experiment, name: str, seed: int, free: bool = False) -> list[Case]:
     """All wrong answers of a method and seed to the reported questions, sorted; see :func:`sort_failures`.
 
+    Where a rationale tells which passages are relevant, questions without one are left out.
+
     Raises:
         KardError: the method reads no passages.
     """
     if method(name).test_query == "none":
         raise KardError(f"{name}: it reads no passages, so there is nothing to sort its failures by")
-    told = experiment.test_rationale()
+    told, unknown = experiment.test_rationale(), set() if experiment.data.mini else experiment.silent()
     return sort_failures(
-        experiment.predictions(name, seed),
+        [p for p in experiment.predictions(name, seed) if p.question_id not in unknown],
         _candidates(experiment),
         evidence_of(experiment),
         {p.question_id: is_right(p, free) for p in experiment.predictions(SILVER, seed)},

@@ -166,12 +166,14 @@ def kappa_interval(first: Sequence[str], second: Sequence[str]) -> tuple[float, 
     """95 % percentile bootstrap of kappa over cases.
 
     Where all labels are equal resampling shows no spread; then the lower end is that of Wilson's interval for p_o, at
-    the p_e that was seen.
+    the p_e that was seen. Where all cases disagree alike, or there is but one, nothing is known: (-1, 1).
     """
     observed, chance = _agreement(first, second)
     if observed == 1:
         low = wilson(len(first), len(first))[0] / 100
         return (low - chance) / (1 - chance) if chance < 1 else 0.0, 1.0
+    if len(set(zip(first, second, strict=True))) == 1:
+        return -1.0, 1.0
     codes = {label: i for i, label in enumerate(sorted({*first, *second}))}
     numbers = [np.array([codes[label] for label in labels]) for labels in (first, second)]
     found = stats.bootstrap(

@@ -56,7 +56,7 @@ def run_notebook(plan: Plan, again: bool = False, say: Callable[[str], None] = p
         KardError: the folder cannot be written, or the notebook left no record.
     """
     started = time.monotonic()
-    folder = run_folder(plan.notebook, plan.settings, input_hashes(plan.settings), plan.extra)
+    folder = run_folder(plan.notebook, plan.settings, input_hashes(plan.settings, plan.notebook), plan.extra)
     with _alone(folder, say):
         cached = is_finished(plan, folder) and not again
         if not cached:

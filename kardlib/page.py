@@ -13,7 +13,7 @@ from .claims_table import linked_claims_html, tally, verdicts_html
 from .counterparts import counterparts, counterparts_html
 from .report import main_table_html, merge_notes, merge_rows, row_key, table_place
 from .runs import ResultRow, RunRecord, read_record
-from .verdicts import decide
+from .verdicts import Load, decide, read_raw
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -62,9 +62,9 @@ def page(paths: Sequence[Path]) -> str:
     """
     records = [read_record(path) for path in paths]
     rows, notes = sorted(merge_rows(records), key=table_place), merge_notes(records)
-    link = _anchors(records)
+    link, folders = _anchors(records), _folders(paths, records)
     parts = {
-        "Claims": _claims(rows, link),
+        "Claims": _claims(rows, link, lambda row: read_raw(row, folders[row_key(row)])),
         "Tables": main_table_html(rows, notes, link) + counterparts_html(counterparts(rows)),
         "Figures": "\n".join(_figures(path, record) for path, record in zip(paths, records, strict=True)),
         "Runs": "\n".join(_run(n, path, record) for n, (path, record) in enumerate(zip(paths, records, strict=True))),
@@ -84,13 +84,22 @@ def _anchors(records: Sequence[RunRecord]) -> Callable[[ResultRow], str]:
     return lambda row: places[row_key(row)]
 
 
-def _claims(rows: Sequence[ResultRow], link: Callable[[ResultRow], str]) -> str:
+def _folders(paths: Sequence[Path], records: Sequence[RunRecord]) -> dict[str, Path]:
+    """The folder of the first run that has a row."""
+    folders: dict[str, Path] = {}
+    for path, record in zip(paths, records, strict=True):
+        for row in record.results:
+            folders.setdefault(row_key(row), path.parent)
+    return folders
+
+
+def _claims(rows: Sequence[ResultRow], link: Callable[[ResultRow], str], load: Load) -> str:
     """The claims, first with answers as they count, then, where these were scored, as they were written."""
     scored = any(row.settings.get("answers") == "scored" for row in rows)
     titles = {"scored": "The likeliest option counts", "free": "The text as written counts"}
     parts = []
     for reading in ("scored", "free") if scored else ("free",):
-        decisions = decide(read_claims(), rows, reading)
+        decisions = decide(read_claims(), rows, reading, load)
         summed = ", ".join(f"{count} {verdict}" for verdict, count in tally(decisions).items())
         parts.append(f"<h3>{titles[reading]}: {html.escape(summed)}</h3>{verdicts_html(decisions)}")
         inside = f'<div class="wide">{linked_claims_html(decisions, link)}</div>'

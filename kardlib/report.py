@@ -15,6 +15,7 @@ from typing import Literal
 from .errors import KardError
 from .presets import runs_root
 from .runs import LATEST, PAPER_CSV, RECORD, ResultRow, RunRecord, read_record
+from .unusual import unusual
 
 Format = Literal["text", "json"]
 HEADER = ("method", "paper", "here", "95 % CI", "n", "unparsed %")
@@ -158,10 +159,12 @@ def blocks(rows: Sequence[ResultRow]) -> list[Block]:
     for row in rows:
         answers = str(row.settings.get("answers", ""))
         groups.setdefault((row.table, row.dataset, row.split, row.student or "", answers), []).append(row)
-    return [Block(_title(group[0]), _lines(group), tuple(group)) for group in groups.values()]
+    return [Block(_title(group), _lines(group), tuple(group)) for group in groups.values()]
 
 
-def _title(row: ResultRow) -> str:
+def _title(rows: Sequence[ResultRow]) -> str:
+    """What the rows have in common; what they do not is told with each."""
+    row = rows[0]
     table = f"Table {row.table}" if row.table.isdigit() else row.table
     played = f" in the place of {row.paper_dataset}" if row.paper_dataset else ""
     student = f" | student {row.student}" if row.student else ""
@@ -169,7 +172,8 @@ def _title(row: ResultRow) -> str:
         student += f" in the place of {row.paper_student}"
     reading = {"scored": " | the likeliest option counts", "free": " | the text as written counts"}
     told = reading.get(str(row.settings.get("answers", "")), "")
-    return f"{table} | {row.dataset} ({row.split}){played}{student}{told}"
+    shared = [f"{n}={v}" for n, v in unusual(row).items() if all(one.settings.get(n) == v for one in rows)]
+    return f"{table} | {row.dataset} ({row.split}){played}{student}{told}{''.join(f' | {text}' for text in shared)}"
 
 
 def _lines(rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:

@@ -25,6 +25,9 @@ from .store import atomic_write, fingerprint, hash_file
 
 RECORD = "record.json"
 LATEST = "latest"
+SUMMARY = "99_report"
+"""The notebook that reads the records of the others."""
+CLAIMS = REPOSITORY / "data" / "claims.jsonl"
 PAPER_CSV = REPOSITORY / "data" / "paper_results.csv"
 
 
@@ -147,7 +150,7 @@ def open_run(
     Raises:
         KardError: the folder cannot be made, or the data folder is not there.
     """
-    inputs = input_hashes(settings) if inputs is None else inputs
+    inputs = input_hashes(settings, notebook) if inputs is None else inputs
     folder = run_folder(notebook, settings, inputs, extra)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,8 +177,9 @@ def _last_name(value: Any) -> Any:
     return value
 
 
-def input_hashes(settings: Settings) -> dict[str, str]:
-    """Hashes of all that a run reads: the kit's sources, the paper's numbers, model folders, the data set's files.
+def input_hashes(settings: Settings, notebook: str = "") -> dict[str, str]:
+    """Hashes of all that a run reads: the kit's sources, the paper's numbers, model folders, the data set's files; for
+    the notebook that sums the others up their latest records, too.
 
     Raises:
         KardError: ``data_dir`` is set and is no folder.
@@ -191,6 +195,11 @@ def input_hashes(settings: Settings) -> dict[str, str]:
         hashes[f"data {folder.name}"] = hash_file(folder)
     if settings.index:
         hashes[f"index {Path(settings.index).name}"] = index_hash(settings.index)
+    if notebook == SUMMARY:
+        marks = [mark for mark in runs_root().glob(f"*/*/*/{LATEST}") if mark.parent.name != SUMMARY]
+        records = [mark.parent / mark.read_text(encoding="utf-8").strip() / RECORD for mark in sorted(marks)]
+        hashes["records"] = fingerprint([hash_file(record) for record in records if record.is_file()])
+        hashes[CLAIMS.name] = hash_file(CLAIMS)
     return hashes
 
 

@@ -27,7 +27,7 @@ from .teacher_entries import tells
 
 SILENT = (
     "teacher {}: no usable rationale of {} of {} dev and test questions; in oracle rows the question's own words stand "
-    "for it, and hits@k counts a miss"
+    "for it, hits@k counts a miss, and failures are not sorted"
 )
 
 

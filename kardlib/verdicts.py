@@ -11,23 +11,26 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from .claims import Cell, Claim, Here, InPaper, Selector, in_paper
 from .comparison import Comparison, contrast, questions_needed, verdict_of, with_holm
 from .errors import KardError
-from .presets import MINI_SETS, runs_root
+from .flips import predictions_file
+from .presets import MINI_SETS
 from .records import Prediction, Ranking, read_jsonl
 from .runs import ResultRow
 from .scoring import hits_at, outcomes
+from .unusual import unusual
 
 Reading = Literal["scored", "free"]
 Verdict = Literal["holds", "does not hold", "undecided", "not run"]
 _USUAL = {"share": 1, "dapt": "none"}  # a row that does not name them has these
 _MAIN = {"1", "2"}
-_ALWAYS = {"answers", "l", "k", "kappa_star"}  # settings that every row may name
+_NAMED = {"l", "k", "kappa_star"}  # settings that every row may name
+_ALWAYS = _NAMED | {"answers"}
 
 
 Raw = Sequence[Prediction] | Sequence[Ranking]
@@ -85,14 +88,17 @@ class Decision:
         return questions_needed(gap, max(one.discordance, gap))
 
 
-def read_raw(row: ResultRow) -> Raw | None:
-    """The raw outcomes that a row names, of all seeds, below the root of the runs; None where there are none.
+def read_raw(row: ResultRow, folder: Path = Path()) -> Raw | None:
+    """The raw outcomes that a row names, of all seeds; None where there are none.
+
+    Args:
+        folder: of the row's run; below the root of that, or else of the runs here, they are looked for.
 
     Raises:
         KardError: the file is there and cannot be read.
     """
-    path = runs_root() / (row.predictions or "")
-    if row.predictions is None or not Path(path).is_file():
+    path = predictions_file(folder, row)
+    if path is None:
         return None
     return read_jsonl(path, Ranking) if row.metric.startswith("hits@") else read_jsonl(path, Prediction)
 
@@ -169,14 +175,48 @@ def find_row(rows: Iterable[ResultRow], wanted: Selector, setup: Setup) -> Resul
     return min((row for row in rows if setup_of(row) == setup and _matches(row, wanted)), key=distance, default=None)
 
 
+def _rows_of(cell: Cell, rows: Sequence[ResultRow], setup: Setup) -> tuple[tuple[ResultRow | None, ...], str]:
+    """A row for each selector, all with the same settings that nobody asked for, as few as there are such rows.
+
+    Returns:
+        The rows, None where there is none; and, where there are rows of different settings only, these.
+    """
+
+    def unasked(row: ResultRow, wanted: Selector) -> str:
+        return ", ".join(f"{n} = {v}" for n, v in sorted(unusual(row).items()) if n not in wanted.here.settings)
+
+    own = [row for row in rows if setup_of(row) == setup]
+    matching = [[(unasked(row, s), row) for row in own if _matches(row, s)] for s in cell.selectors]
+    variants = sorted({settings for some in matching for settings, _ in some}, key=lambda text: (len(text), text))
+    for variant in variants:
+        alike = [[row for settings, row in some if settings == variant] for some in matching]
+        if all(alike):
+            found = [find_row(some, s, setup) for some, s in zip(alike, cell.selectors, strict=True)]
+            return tuple(found), _named_otherwise(found, cell)
+    found = [find_row([row for _, row in some], s, setup) for some, s in zip(matching, cell.selectors, strict=True)]
+    return tuple(found), " | ".join(variant or "as usual" for variant in variants)
+
+
+def _named_otherwise(found: Sequence[ResultRow | None], cell: Cell) -> str:
+    """Which of l, k and kappa* rows name that have them, where these differ and nobody asked for it."""
+    named: dict[str, set[Any]] = {}
+    for row, wanted in zip(found, cell.selectors, strict=True):
+        for name in _NAMED - set(wanted.here.settings):
+            if row is not None and row.settings.get(name) is not None:
+                named.setdefault(name, set()).add(row.settings[name])
+    return ", ".join(f"{n} = {' or '.join(map(str, sorted(v)))}" for n, v in sorted(named.items()) if len(v) > 1)
+
+
 def _decide(blank: Decision, rows: Sequence[ResultRow], tables: _Outcomes) -> Decision:
     assert blank.setup is not None
-    cell, found = blank.cell, tuple(find_row(rows, s, blank.setup) for s in blank.cell.selectors)
+    cell, (found, apart) = blank.cell, _rows_of(blank.cell, rows, blank.setup)
     missing = [str(s) for s, row in zip(cell.selectors, found, strict=True) if row is None]
     decision = replace(blank, rows=found, note=f"no row: {', '.join(dict.fromkeys(missing))}" if missing else "")
     present = [row for row in found if row is not None]
     if missing:
         return decision
+    if apart:
+        return replace(decision, note=f"the rows have different settings: {apart}")
     if not cell.minus:
         return _single(decision, present[0])
     raw = [table for row in present if (table := tables.of(row)) is not None]
@@ -203,12 +243,14 @@ class _Table:
 
     Attributes:
         gives_value: their mean is the value that the row reports: nothing is missing, and nothing was read otherwise.
+        truth: what is right, for each question.
     """
 
     seeds: tuple[int, ...]
     ids: tuple[str, ...]
     right: np.ndarray
     gives_value: bool
+    truth: tuple[Any, ...]
 
 
 class _Outcomes:
@@ -237,7 +279,8 @@ def _table(row: ResultRow, raw: Raw) -> _Table:
             right = _hits(runs, ids, int(row.metric.removeprefix("hits@")))
     except KardError as error:
         raise KardError(f"{row.predictions or row.method}: {error}") from None
-    return _Table(seeds, ids, right, abs(100 * right.mean() - row.value) < 0.01)
+    truth = {one.question_id: one.gold if isinstance(one, Prediction) else one.truth for one in runs[0]}
+    return _Table(seeds, ids, right, abs(100 * right.mean() - row.value) < 0.01, tuple(truth[i] for i in ids))
 
 
 def _hits(runs: Sequence[Sequence[Ranking]], ids: Sequence[str], k: int) -> np.ndarray:
@@ -251,6 +294,8 @@ def _aligned(tables: Sequence[_Table]) -> list[np.ndarray] | str:
     """Outcomes over the same questions and seeds (a method of one seed meets them all), or why there are none."""
     if len({table.ids for table in tables}) > 1:
         return "the rows are of different questions"
+    if len({table.truth for table in tables}) > 1:
+        return "what is right differs between the rows: they are of different worlds"
     if not all(table.gives_value for table in tables):
         return "raw predictions do not give their row's value"
     several = [set(table.seeds) for table in tables if len(table.seeds) > 1]

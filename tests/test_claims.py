@@ -27,7 +27,7 @@ from kardlib.claims_table import (
 )
 from kardlib.comparison import compare, holm
 from kardlib.errors import KardError
-from kardlib.records import Prediction, Ranking, write_jsonl
+from kardlib.records import Prediction, Ranking, read_jsonl, write_jsonl
 from kardlib.runs import PAPER_CSV, ResultRow
 from kardlib.verdicts import Decision, decide, find_row, setup_of
 
@@ -201,6 +201,34 @@ def test_rows_that_cannot_be_paired_are_not_run(root: Path) -> None:
     decisions = verdicts([whole, part, bare, gone], *cells)
     assert [d.verdict for d in decisions] == ["not run"] * 3
     assert [d.note for d in decisions] == ["the rows are of different questions", *["no raw predictions"] * 2]
+
+
+def test_rows_of_different_settings_are_not_compared(root: Path) -> None:
+    """A method that was run otherwise stands beside the others only where they were run so, too."""
+    other = {"answers": "scored", "filter": False}
+    high, low = row(drawn(0.7), RERANKER, root), row(drawn(0.4), RD, root)
+    elsewhere = row(drawn(0.2), RERANKER, root, settings=other)
+    assert verdicts([elsewhere, high, low], beats(RERANKER, RD))[0].verdict == "holds", "the usual ones first"
+    (decision,) = verdicts([elsewhere, low], beats(RERANKER, RD))
+    assert (
+        decision.verdict == "not run" and decision.note == "the rows have different settings: as usual | filter = False"
+    )
+    both = [elsewhere, low, row(drawn(0.4), RD, root, settings=other)]
+    assert verdicts(both, beats(RERANKER, RD))[0].verdict == "does not hold"
+    few = row(drawn(0.7), RERANKER, root, settings={"answers": "scored", "k": 1})
+    assert "k = 1" in verdicts([few, low], beats(RERANKER, RD))[0].note
+    real = dict(dataset="openbookqa", paper_dataset="MedQA-USMLE", student="t5")
+    ks = [row(drawn(r), m, root, **real, settings={"k": k}) for r, m, k in ((0.7, RERANKER, 3), (0.4, BM25, 5))]
+    assert "k = 3 or 5" in verdicts(ks, beats(RERANKER, BM25))[0].note
+
+
+def test_rows_of_different_worlds_are_not_compared(root: Path) -> None:
+    first, second = row(drawn(0.7), RERANKER, root), row(drawn(0.4), RD, root)
+    answers = read_jsonl(root / str(second.predictions), Prediction)
+    turned = [p.model_copy(update={"gold": 1 - p.gold, "chosen": 1 - p.chosen}) for p in answers]  # type: ignore[operator]
+    write_jsonl(root / str(second.predictions), turned)
+    (decision,) = verdicts([first, second], beats(RERANKER, RD))
+    assert decision.verdict == "not run" and "different worlds" in decision.note
 
 
 def test_raw_predictions_that_are_not_the_rows_are_told(root: Path) -> None:

@@ -86,8 +86,11 @@ def test_groups_of_different_questions_are_resampled_apart() -> None:
     assert one.ci95 == pytest.approx(tuple(expected.confidence_interval), abs=expected.standard_error / 5)
     assert one.n == 550 and one.detectable is None and 0 < one.p < 1
     assert str(one) == f"{one.gap:+.1f} ({one.ci95[0]:+.1f} to {one.ci95[1]:+.1f})"
-    sure = apart(np.ones(20), np.zeros(10))
-    assert (sure.gap, sure.ci95, sure.p) == (100, (100, 100), None), "nothing varies: nothing was tested"
+    sure, few = apart(np.ones(100), np.zeros(200)), apart(np.ones(3), np.zeros(3))
+    assert (sure.gap, sure.p, sure.verdict) == (100, None, "holds") and 90 < sure.ci95[0] < 92
+    assert few.gap == 100 and few.ci95[0] < 0 and few.verdict == "undecided", "three questions of a kind are no group"
+    mixed = apart(np.ones(3), np.arange(60) % 2.0)
+    assert mixed.p is None and mixed.ci95[0] < 0 < mixed.gap
     with pytest.raises(KardError, match="cannot be compared"):
         apart(first, first[:0])
 

@@ -172,6 +172,17 @@ def test_what_stands_beside_the_class(experiment: Experiment) -> None:
         assert case.silver_right == silver[case.question_id]
 
 
+def test_on_a_real_set_failures_without_a_rationale_are_left_out(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment.data, "mini", None)
+    whole = failures(experiment, KARD, 1)
+    silent = {case.question_id for case in whole[::2]}
+    monkeypatch.setattr(experiment, "silent", lambda: silent, raising=False)
+    left = failures(experiment, KARD, 1)
+    assert left and {case.question_id for case in left} == {case.question_id for case in whole} - silent
+
+
 def test_a_method_without_passages_is_refused(experiment: Experiment) -> None:
     with pytest.raises(KardError, match="^Reasoning Distillation: it reads no passages"):
         failures(experiment, RD, 0)
@@ -331,6 +342,8 @@ def test_kappa_at_its_ends() -> None:
     assert low < 1 == high, "twelve equal labels prove no perfect agreement"
     assert cohen_kappa(["a", "a", "b", "b"], ["a", "b", "a", "b"]) == 0
     assert cohen_kappa(["a", "b"], ["b", "a"]) == -1
+    for count in (1, 2, 5):
+        assert kappa_interval(["a"] * count, ["b"] * count) == (-1, 1), "nothing is known yet"
     with pytest.raises(KardError, match="kappa"):
         cohen_kappa([], [])
     with pytest.raises(KardError, match="2 labels stand beside 1"):

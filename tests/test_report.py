@@ -18,8 +18,10 @@ from kardlib.errors import KardError
 from kardlib.figures import save
 from kardlib.page import page
 from kardlib.presets import resolve
+from kardlib.records import Prediction, write_jsonl
 from kardlib.report import (
     ORACLE,
+    blocks,
     find_records,
     find_runs,
     main_table,
@@ -100,6 +102,15 @@ def test_oracle_and_vote_are_marked() -> None:
 def test_settings_show_only_where_rows_differ() -> None:
     text = main_table([row(settings={"k": 1, "l": 3}), row(settings={"k": 2, "l": 3})])
     assert "(k=1)" in text and "(k=2)" in text and "l=3" not in text
+
+
+def test_what_all_rows_have_otherwise_than_the_preset_stands_in_the_heading() -> None:
+    usual = {"answers": "scored", "l": 3, "k": 3}
+    odd = usual | {"size": "smoke", "k": 2}
+    titles = [block.title for settings in (usual, odd) for block in blocks([row(settings=settings)])]
+    assert titles[1] == f"{titles[0]} | size=smoke | k=2"
+    (mixed,) = blocks([row(settings=usual), row(method="KARD (Reranker)", settings=odd)])
+    assert mixed.title == titles[0] and "size=smoke" in mixed.lines[1][0]
 
 
 def test_students_and_sets_have_tables_of_their_own() -> None:
@@ -207,6 +218,25 @@ def test_a_number_leads_to_the_first_run_that_has_it(root: Path) -> None:
     text = page(find_runs())
     assert re.findall(r'<a href="#run-(\d)">([\d.]+)', text) == [("0", "11.0"), ("1", "22.0")]
     assert text.index("05_tiny: mini", text.index('id="run-0"')) < text.index('id="run-1"')
+
+
+def test_claims_are_decided_of_runs_that_lie_elsewhere(root: Path, tmp_path: Path) -> None:
+    right = {"KARD (Reranker)": 1, "Reasoning Distillation": 0}
+    rows = []
+    for method, value in right.items():
+        predictions = [
+            Prediction(question_id=f"q{i}", method=method, seed=0, decoding="greedy", rationale="", answer="",
+                       parsed=None, chosen=0 if value else 1, gold=0)
+            for i in range(50)
+        ]  # fmt: skip
+        write_jsonl(root / f"{value}.jsonl", predictions)
+        told = dict(method=method, value=100.0 * value, seeds=[100.0 * value], n=50, predictions=f"{value}.jsonl")
+        rows.append(row(**told, settings={"answers": "scored"}))
+    open_run("06_tiny", resolve("mini"), {}).finish(rows)
+    here = page(find_runs())
+    assert "1 holds" in here
+    root.rename(tmp_path / "moved")
+    assert page(find_runs([tmp_path / "moved"])).count("1 holds") == here.count("1 holds")
 
 
 def test_the_page_has_every_claim_with_a_verdict(root: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from kardlib import runs
 from kardlib.errors import KardError
 from kardlib.presets import resolve
-from kardlib.runs import ResultRow, input_hashes, open_run, public_parameters, read_record, run_folder
+from kardlib.runs import SUMMARY, ResultRow, input_hashes, open_run, public_parameters, read_record, run_folder
 
 ROW = dict(table="1", dataset="mini-medqa", split="test", method="KARD (BM25)", metric="accuracy", value=50.0, n=10)
 FIELDS = (
@@ -129,6 +129,27 @@ def test_sources_and_a_model_folder_are_inputs(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "mini-bert" / "config.json").write_text("{}")
     found = input_hashes(resolve("mini"))
     assert {"kardlib", "paper_results.csv", "encoder mini-bert"} <= set(found)
+
+
+def test_the_summary_is_another_run_where_a_record_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KARD_RUNS", str(tmp_path / "runs"))
+    settings = resolve("mini")
+
+    def folder(notebook: str) -> Path:
+        return open_run(notebook, settings).folder
+
+    places = {name: [folder(name)] for name in (SUMMARY, "06_main_results")}
+    open_run("06_main_results", settings).finish([ResultRow(**ROW)])
+    places[SUMMARY].append(folder(SUMMARY))
+    open_run(SUMMARY, settings).finish([])
+    assert folder(SUMMARY) == places[SUMMARY][1] != places[SUMMARY][0], "its own record is not summed up"
+    other = open_run("06_main_results", resolve("mini", k=2))
+    other.finish([ResultRow(**ROW)])
+    assert folder(SUMMARY) not in places[SUMMARY] and folder("06_main_results") == places["06_main_results"][0]
+    monkeypatch.setattr(runs, "CLAIMS", tmp_path / "claims.jsonl")
+    before = folder(SUMMARY)
+    (tmp_path / "claims.jsonl").write_text("{}")
+    assert folder(SUMMARY) != before
 
 
 def test_a_missing_data_folder_is_named(tmp_path: Path) -> None:
