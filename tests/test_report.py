@@ -108,7 +108,7 @@ def test_what_all_rows_have_otherwise_than_the_preset_stands_in_the_heading() ->
     usual = {"answers": "scored", "l": 3, "k": 3}
     odd = usual | {"size": "smoke", "k": 2}
     titles = [block.title for settings in (usual, odd) for block in blocks([row(settings=settings)])]
-    assert titles[1] == f"{titles[0]} | size=smoke | k=2"
+    assert titles[1] == f"{titles[0]} | k=2 | size=smoke"
     (mixed,) = blocks([row(settings=usual), row(method="KARD (Reranker)", settings=odd)])
     assert mixed.title == titles[0] and "size=smoke" in mixed.lines[1][0]
 
