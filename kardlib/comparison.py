@@ -133,8 +133,8 @@ def _unseen_reach(values: np.ndarray) -> tuple[float, float]:
     """By how much the mean of a group without spread may lie below and above it, in percent, values within 1 of 0."""
     if np.ptp(values) >= 1e-12:
         return 0.0, 0.0
-    unseen, value = 100 * _unseen(values.size), float(values[0])
-    return unseen * (value + 1), unseen * (1 - value)
+    (low, high), _, _ = _constant(values, 1)
+    return 100 * float(values[0]) - low, high - 100 * float(values[0])
 
 
 def _gaps(plus: Sequence[np.ndarray], minus: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,11 +12,11 @@ from pathlib import Path
 from .errors import KardError
 from .jobs import MOST_WORKERS, cores
 from .notebook_params import Plan, all_notebooks, plan_runs
-from .notebook_run import Outcome, is_finished, run_notebook
+from .notebook_run import Outcome, folder_of, is_finished, run_notebook
 from .notebook_studies import about, lacking
 from .presets import runs_root
 from .report import main_table, merge_notes, merge_rows
-from .runs import RECORD, RunRecord, input_hashes, read_record, run_folder
+from .runs import RECORD, RunRecord, read_record
 
 MAIN_PATH = ("02", "03", "04", "05", "06")
 COST = {
@@ -111,9 +111,7 @@ def conclude(outcomes: Sequence[Outcome], say: Say = print) -> None:
 
 
 def _finished(plan: Plan) -> bool:
-    return is_finished(
-        plan, run_folder(plan.notebook, plan.settings, input_hashes(plan.settings, plan.notebook), plan.extra)
-    )
+    return is_finished(plan, folder_of(plan))
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from .endpoint_teacher import is_endpoint, replies_digest, samples_digest
 from .methods import TRAININGS, method, training_name
-from .presets import PRESETS, SPLIT_SIZES, Settings, runs_root
+from .presets import SPLIT_SIZES, Settings, runs_root
 from .runs import index_hash, input_hashes, model_folder
 from .shipped import data_hash, set_file, ships
 from .sources import code
@@ -167,9 +167,8 @@ class Keys:
 
     def _key_reranker(self, seed: int) -> dict[str, Any]:
         extra = self._departures("reranker_loss", "reranker_frozen_passages", "lora", "reranker_curves")
-        fields, preset = Settings.model_fields, PRESETS[self.settings.preset]
-        cut = {name: preset.get(name, fields[name].default) for name in ("reranker_part", "reranker_chunk")}
-        extra |= {name: s for name, usual in cut.items() if (s := getattr(self.settings, name)) != usual}
+        changed = self.settings.changed()
+        extra |= {name: changed[name] for name in ("reranker_part", "reranker_chunk") if name in changed}
         return self._key("reranker", _RERANKER, seed=seed, after=fingerprint(self.key("pools")), **extra)
 
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:

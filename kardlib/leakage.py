@@ -186,7 +186,7 @@ def with_gold(question: Question, turn: int) -> Question:
 def query_findings(experiment: Experiment, rows: Sequence[Method] = METHODS) -> list[Finding]:
     """For each method that searches: queries that change with the gold option, and queries with the test rationale."""
     test, findings = experiment.data.test, []
-    told = {r.question_id: spaced(r.text) for r in experiment.rationales(show_gold=False)}
+    told = {i: spaced(rationale.text) for i, rationale in experiment.usable_rationale().items()}
     most = max(len(q.options) for q in test)
     for row in (row for row in rows if row.test_query != "none"):
         asked = [queries(experiment, row, [with_gold(q, turn) for q in test]) for turn in range(most)]

@@ -56,13 +56,18 @@ def run_notebook(plan: Plan, again: bool = False, say: Callable[[str], None] = p
         KardError: the folder cannot be written, or the notebook left no record.
     """
     started = time.monotonic()
-    folder = run_folder(plan.notebook, plan.settings, input_hashes(plan.settings, plan.notebook), plan.extra)
+    folder = folder_of(plan)
     with _alone(folder, say):
         cached = is_finished(plan, folder) and not again
         if not cached:
             folder = _execute(plan, folder, say)
         mark_latest(folder)
     return Outcome(plan, folder, time.monotonic() - started, cached)
+
+
+def folder_of(plan: Plan) -> Path:
+    """Where the run that is planned is, or would be."""
+    return run_folder(plan.notebook, plan.settings, input_hashes(plan.settings, plan.notebook), plan.extra)
 
 
 def is_finished(plan: Plan, folder: Path) -> bool:

@@ -13,7 +13,7 @@ from .claims_table import linked_claims_html, tally, verdicts_html
 from .counterparts import counterparts, counterparts_html
 from .report import main_table_html, merge_notes, merge_rows, row_key, table_place
 from .runs import ResultRow, RunRecord, read_record
-from .verdicts import Load, decide, read_raw
+from .verdicts import Load, Raw, decide, read_raw
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -62,9 +62,16 @@ def page(paths: Sequence[Path]) -> str:
     """
     records = [read_record(path) for path in paths]
     rows, notes = sorted(merge_rows(records), key=table_place), merge_notes(records)
-    link, folders = _anchors(records), _folders(paths, records)
+    run_of = _first_runs(records)
+
+    def link(row: ResultRow) -> str:
+        return f"#run-{run_of[row_key(row)]}"
+
+    def load(row: ResultRow) -> Raw | None:
+        return read_raw(row, paths[run_of[row_key(row)]].parent)
+
     parts = {
-        "Claims": _claims(rows, link, lambda row: read_raw(row, folders[row_key(row)])),
+        "Claims": _claims(rows, link, load),
         "Tables": main_table_html(rows, notes, link) + counterparts_html(counterparts(rows)),
         "Figures": "\n".join(_figures(path, record) for path, record in zip(paths, records, strict=True)),
         "Runs": "\n".join(_run(n, path, record) for n, (path, record) in enumerate(zip(paths, records, strict=True))),
@@ -75,22 +82,13 @@ def page(paths: Sequence[Path]) -> str:
     return _PAGE.format(contents=contents, parts=sections)
 
 
-def _anchors(records: Sequence[RunRecord]) -> Callable[[ResultRow], str]:
-    """For a row the place on the page of the first run that has it."""
-    places: dict[str, str] = {}
+def _first_runs(records: Sequence[RunRecord]) -> dict[str, int]:
+    """For each row, by its key, the place of the first run that has it."""
+    places: dict[str, int] = {}
     for number, record in enumerate(records):
         for row in record.results:
-            places.setdefault(row_key(row), f"#run-{number}")
-    return lambda row: places[row_key(row)]
-
-
-def _folders(paths: Sequence[Path], records: Sequence[RunRecord]) -> dict[str, Path]:
-    """The folder of the first run that has a row."""
-    folders: dict[str, Path] = {}
-    for path, record in zip(paths, records, strict=True):
-        for row in record.results:
-            folders.setdefault(row_key(row), path.parent)
-    return folders
+            places.setdefault(row_key(row), number)
+    return places
 
 
 def _claims(rows: Sequence[ResultRow], link: Callable[[ResultRow], str], load: Load) -> str:

@@ -123,17 +123,20 @@ class Told(Keys):
 
         An endpoint may have told none of a question; then the question's own words stand for it, which a note tells.
         """
-        told, asked = {r.question_id: r for r in self.rationales(show_gold=False)}, [*self.data.dev, *self.data.test]
+        told, asked = self.usable_rationale(), [*self.data.dev, *self.data.test]
         silent = {q.id: _own_words(q) for q in asked if q.id not in told}
         note = SILENT.format(self.settings.teacher, len(silent), len(asked))
         if silent and note not in self.data.notes:
             self.data.notes.append(note)
         return told | silent
 
+    def usable_rationale(self) -> dict[str, Rationale]:
+        """The same of those dev and test questions of which the teacher has told one."""
+        return {r.question_id: r for r in self.rationales(show_gold=False)}
+
     def silent(self) -> set[str]:
-        """Ids of the dev and test questions of which the teacher has told nothing."""
-        told = {r.question_id for r in self.rationales(show_gold=False)}
-        return {q.id for q in (*self.data.dev, *self.data.test)} - told
+        """Ids of the other dev and test questions."""
+        return {q.id for q in (*self.data.dev, *self.data.test)} - set(self.usable_rationale())
 
 
 def _own_words(question: Question) -> Rationale:

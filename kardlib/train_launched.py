@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_origin
 
 from .errors import KardError
 from .methods import TRAININGS
@@ -74,7 +74,7 @@ def settings_of(parameters: Sequence[str]) -> Settings:
         name, equals, value = text.partition("=")
         if not equals:
             raise KardError(f"-p {text}: name=value was expected")
-        listed = str(getattr(Settings.model_fields.get(name), "annotation", "")).startswith("tuple")
+        listed = name in Settings.model_fields and get_origin(Settings.model_fields[name].annotation) is tuple
         try:
             values[name] = json.loads(f"[{value}]" if listed and not value.startswith("[") else value)
         except ValueError:

@@ -89,8 +89,7 @@ def _longest(s: Settings, pairs: Sequence[Pair]) -> tuple[int, int]:
 
 def _dev_pairs(experiment: Experiment, training: Training) -> list[Pair]:
     """Pairs of the dev questions; their rationales are the teacher's that were written without the gold answer."""
-    s = experiment.settings
-    told = {r.question_id: r for r in experiment.rationales(show_gold=False)} if training.target == "rationale" else {}
+    s, told = experiment.settings, experiment.usable_rationale() if training.target == "rationale" else {}
     # a teacher may have told none of one; without it KARD has no query and RD another target
     items = [(q, told.get(q.id)) for q in experiment.data.dev if training.target == "answer" or q.id in told]
     return experiment.pairs_of(training, items, token_counter(s.student))

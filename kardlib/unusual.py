@@ -9,7 +9,7 @@ from .runs import ResultRow
 
 _ELSEWHERE = {"answers", "shots", "student"}
 """Settings that a row has for another reason: what is read, how it is asked, and what has a column of its own."""
-_ALWAYS = {"l", "k", "kappa_star"}
+NAMED = {"l", "k", "kappa_star"}
 """Settings that a row names wherever they mean something."""
 
 
@@ -22,5 +22,5 @@ def unusual(row: ResultRow) -> dict[str, Any]:
         if name in Settings.model_fields
         and name not in _ELSEWHERE
         and value not in (None, usual.get(name))
-        and not (name in _ALWAYS and name not in usual)
+        and not (name in NAMED and name not in usual)
     }

@@ -23,14 +23,13 @@ from .presets import MINI_SETS
 from .records import Prediction, Ranking, read_jsonl
 from .runs import ResultRow
 from .scoring import hits_at, outcomes
-from .unusual import unusual
+from .unusual import NAMED, unusual
 
 Reading = Literal["scored", "free"]
 Verdict = Literal["holds", "does not hold", "undecided", "not run"]
 _USUAL = {"share": 1, "dapt": "none"}  # a row that does not name them has these
 _MAIN = {"1", "2"}
-_NAMED = {"l", "k", "kappa_star"}  # settings that every row may name
-_ALWAYS = _NAMED | {"answers"}
+_ALWAYS = NAMED | {"answers"}
 
 
 Raw = Sequence[Prediction] | Sequence[Ranking]
@@ -165,14 +164,17 @@ def _settings_fit(row: ResultRow, here: Here, named: bool = False) -> bool:
 def find_row(rows: Iterable[ResultRow], wanted: Selector, setup: Setup) -> ResultRow | None:
     """The row of a set-up that a filled-in selector means: one of the paper's name first, then of the selector's own
     table, then of a main table, then the one with the fewest settings that nobody asked for, then with most seeds."""
+    return _nearest((row for row in rows if setup_of(row) == setup and _matches(row, wanted)), wanted)
 
+
+def _nearest(matching: Iterable[ResultRow], wanted: Selector) -> ResultRow | None:
     def distance(row: ResultRow) -> tuple[bool, bool, bool, int, int]:
         asked = _ALWAYS | set(wanted.here.settings)
         unasked = sum(n not in asked and v not in (None, _USUAL.get(n)) for n, v in row.settings.items())
         other = row.method != wanted.method, row.table != wanted.table, row.table not in _MAIN
         return *other, unasked, -len(row.seeds)
 
-    return min((row for row in rows if setup_of(row) == setup and _matches(row, wanted)), key=distance, default=None)
+    return min(matching, key=distance, default=None)
 
 
 def _rows_of(cell: Cell, rows: Sequence[ResultRow], setup: Setup) -> tuple[tuple[ResultRow | None, ...], str]:
@@ -191,9 +193,9 @@ def _rows_of(cell: Cell, rows: Sequence[ResultRow], setup: Setup) -> tuple[tuple
     for variant in variants:
         alike = [[row for settings, row in some if settings == variant] for some in matching]
         if all(alike):
-            found = [find_row(some, s, setup) for some, s in zip(alike, cell.selectors, strict=True)]
+            found = [_nearest(some, s) for some, s in zip(alike, cell.selectors, strict=True)]
             return tuple(found), _named_otherwise(found, cell)
-    found = [find_row([row for _, row in some], s, setup) for some, s in zip(matching, cell.selectors, strict=True)]
+    found = [_nearest((row for _, row in some), s) for some, s in zip(matching, cell.selectors, strict=True)]
     return tuple(found), " | ".join(variant or "as usual" for variant in variants)
 
 
@@ -201,7 +203,7 @@ def _named_otherwise(found: Sequence[ResultRow | None], cell: Cell) -> str:
     """Which of l, k and kappa* rows name that have them, where these differ and nobody asked for it."""
     named: dict[str, set[Any]] = {}
     for row, wanted in zip(found, cell.selectors, strict=True):
-        for name in _NAMED - set(wanted.here.settings):
+        for name in NAMED - set(wanted.here.settings):
             if row is not None and row.settings.get(name) is not None:
                 named.setdefault(name, set()).add(row.settings[name])
     return ", ".join(f"{n} = {' or '.join(map(str, sorted(v)))}" for n, v in sorted(named.items()) if len(v) > 1)

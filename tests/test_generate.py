@@ -38,7 +38,7 @@ def test_greedy_text_is_the_argmax_of_the_model(folder: str, prompts: list[str])
     generator = Generator(folder, 256, 6)
     model, tokenizer, seq2seq = generator._model, generator.tokenizer, "t5" in Path(folder).name
     text = generator.greedy(prompts[:1])[0]
-    ids, written = torch.tensor([generator._encoded([prompts[0]])[0]]), []
+    ids, written = torch.tensor(generator._encoded(prompts[:1])), []
     with torch.no_grad():
         for _ in range(6):
             if seq2seq:
@@ -94,7 +94,8 @@ def test_training_and_test_see_the_same_prompt(folder: str, prompts: list[str]) 
     encode = encode_seq2seq if "t5" in Path(folder).name else encode_causal
     for prompt in prompts:
         row = encode(generator.tokenizer, Pair(prompt, "x"), hyper)
-        assert row["input_ids"][: len(generator._encoded([prompt])[0])] == generator._encoded([prompt])[0]
+        (asked,) = generator._encoded([prompt])
+        assert row["input_ids"][: len(asked)] == asked
 
 
 def byte_level_tokenizer(folder: Path) -> None:
@@ -135,7 +136,7 @@ def mean_log_likelihood(generator: Generator, prompt: str, begin: str, option: s
     def ids(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False).input_ids
 
-    source, written, values = torch.tensor([generator._encoded([prompt])[0]]), ids(begin), []
+    source, written, values = torch.tensor(generator._encoded([prompt])), ids(begin), []
     for token in ids(f"{begin} {option}")[len(written) :]:
         if seq2seq:
             start = torch.tensor([[model.config.decoder_start_token_id, *written]])
