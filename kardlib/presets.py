@@ -181,7 +181,7 @@ _PAPER["student_part"] = 32  # all of a batch, or less where memory asks for it
 PRESETS: dict[str, dict[str, Any]] = {"mini": _MINI, "laptop": _LAPTOP, "paper": _PAPER}
 
 SPLIT_SIZES: dict[str, dict[str, int]] = {
-    "full": {"train": 1200, "dev": 300, "test": 1000},
+    "full": {"train": 1000, "dev": 300, "test": 1000},
     "smoke": {"train": 96, "dev": 32, "test": 48},
 }
 """Questions of each mini set by size; real sets are cut to the same numbers under ``smoke``."""
