@@ -54,7 +54,7 @@ def make_mini(name: str, seed: int, which: Inventory, sizes: dict[str, int], siz
         name: a key of ``TASKS``.
         seed: of the world and of the questions.
         which: the inventory of names.
-        sizes: questions per split, for example ``{"train": 1000, "dev": 300, "test": 1000}``.
+        sizes: questions per split, for example ``{"train": 800, "dev": 300, "test": 1000}``.
     """
     task, world = TASKS[name], make_world(seed, which, size)
     passages, facts = _knowledge_base(world, random.Random(f"passages-{which}-{seed}"))

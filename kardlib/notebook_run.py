@@ -194,6 +194,7 @@ def kernel_env(settings: Settings | None = None) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "TQDM_MININTERVAL": os.environ.get("TQDM_MININTERVAL", "5"),  # all that a bar shows stays in the notebook
     }
     if settings is not None and settings.preset == "mini":
         env["HF_HUB_OFFLINE"] = "1"

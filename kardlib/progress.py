@@ -52,6 +52,7 @@ class StepsBar:
 
     def __init__(self, bar: tqdm, names: Sequence[str]) -> None:
         self._bar, self._names, self._finished = bar, names, 0
+        self._shown = float("-inf")
         self._running: dict[int, tuple[float, str]] = {}
 
     def hear(self, place: int, done: int, total: int, note: str = "") -> None:
@@ -71,4 +72,6 @@ class StepsBar:
         done = round(self._finished + shares, 2)
         self._bar.n = int(done) if done == int(done) else done
         self._bar.set_postfix_str("; ".join(text for _, text in self._running.values()) or finished, refresh=False)
-        self._bar.refresh()
+        if time.monotonic() - self._shown >= self._bar.mininterval or self._finished == self._bar.total:
+            self._shown = time.monotonic()
+            self._bar.refresh()

@@ -69,6 +69,18 @@ def test_steps_that_run_count_by_their_share() -> None:
     assert bar.n == 2 and isinstance(bar.n, int) and "student KARD 0" in str(bar)
 
 
+def test_a_bar_that_is_kept_in_a_notebook_is_not_drawn_at_each_step() -> None:
+    shown = StringIO()
+    bar = tqdm(total=2, file=shown, mininterval=3600)
+    steps = StepsBar(bar, ["student KARD 0", "reranker 0"])
+    for step in range(50):
+        steps.hear(0, step, 100)
+    assert "0 of 100" in shown.getvalue() and "49 of 100" not in shown.getvalue() and "49 of 100" in str(bar)
+    steps.finish(0)
+    steps.finish(1)
+    assert "2/2" in shown.getvalue()
+
+
 def test_training_answering_and_ranking_tell(tiny_t5: str, tiny_bert: str, tmp_path: Path) -> None:
     heard: Told = []
     hyper = Hyperparameters(1e-3, 2, 2, 16, 8)
