@@ -154,8 +154,8 @@ class Settings(BaseModel):
 _MINI: dict[str, Any] = dict(
     dataset="mini-medqa", student="mini-t5-base", reader="mini-t5-base", encoder="mini-bert", teacher="scripted",
     l=3, k=3, shots=3, kappa_star=100, kappa1=6, kappa2=90, tau1=2.0, tau2=1.0, pool=8, seeds=(0, 1, 2),
-    student_lr=5e-4, student_epochs=1, student_batch=32, source_tokens=320, target_tokens=48, reranker_lr=2.2e-3,
-    reranker_epochs=1, reranker_batch=16, reranker_chunk=8,
+    student_lr=5e-4, student_epochs=1, student_batch=32, source_tokens=320, target_tokens=48, reranker_lr=1.5e-3,
+    reranker_epochs=2, reranker_batch=8, reranker_chunk=8,
 )  # fmt: skip
 _LAPTOP: dict[str, Any] = dict(
     dataset="openbookqa", student="mini-t5-base", reader="mini-t5-base", encoder="all-MiniLM-L6-v2",
