@@ -161,20 +161,22 @@ def _settings_fit(row: ResultRow, here: Here, named: bool = False) -> bool:
     )
 
 
-def find_row(rows: Iterable[ResultRow], wanted: Selector, setup: Setup) -> ResultRow | None:
-    """The row of a set-up that a filled-in selector means: one of the paper's name first, then of the selector's own
-    table, then of a main table, then the one with the fewest settings that nobody asked for, then with most seeds."""
-    return _nearest((row for row in rows if setup_of(row) == setup and _matches(row, wanted)), wanted)
+def rows_meant(rows: Iterable[ResultRow], wanted: Selector, setup: Setup) -> list[ResultRow]:
+    """All rows of a set-up that a filled-in selector may mean."""
+    return [row for row in rows if _matches(row, wanted) and setup_of(row) == setup]
 
 
-def _nearest(matching: Iterable[ResultRow], wanted: Selector) -> ResultRow | None:
+def nearest_row(meant: Iterable[ResultRow], wanted: Selector) -> ResultRow | None:
+    """Of the rows that a selector may mean: one of the paper's name first, then of the selector's own table, then of a
+    main table, then the one with the fewest settings that nobody asked for, then with most seeds."""
+
     def distance(row: ResultRow) -> tuple[bool, bool, bool, int, int]:
         asked = _ALWAYS | set(wanted.here.settings)
         unasked = sum(n not in asked and v not in (None, _USUAL.get(n)) for n, v in row.settings.items())
         other = row.method != wanted.method, row.table != wanted.table, row.table not in _MAIN
         return *other, unasked, -len(row.seeds)
 
-    return min(matching, key=distance, default=None)
+    return min(meant, key=distance, default=None)
 
 
 def _rows_of(cell: Cell, rows: Sequence[ResultRow], setup: Setup) -> tuple[tuple[ResultRow | None, ...], str]:
@@ -187,15 +189,14 @@ def _rows_of(cell: Cell, rows: Sequence[ResultRow], setup: Setup) -> tuple[tuple
     def unasked(row: ResultRow, wanted: Selector) -> str:
         return ", ".join(f"{n} = {v}" for n, v in sorted(unusual(row).items()) if n not in wanted.here.settings)
 
-    own = [row for row in rows if setup_of(row) == setup]
-    matching = [[(unasked(row, s), row) for row in own if _matches(row, s)] for s in cell.selectors]
-    variants = sorted({settings for some in matching for settings, _ in some}, key=lambda text: (len(text), text))
+    meant = [[(unasked(row, s), row) for row in rows_meant(rows, s, setup)] for s in cell.selectors]
+    variants = sorted({settings for some in meant for settings, _ in some}, key=lambda text: (len(text), text))
     for variant in variants:
-        alike = [[row for settings, row in some if settings == variant] for some in matching]
+        alike = [[row for settings, row in some if settings == variant] for some in meant]
         if all(alike):
-            found = [_nearest(some, s) for some, s in zip(alike, cell.selectors, strict=True)]
+            found = [nearest_row(some, s) for some, s in zip(alike, cell.selectors, strict=True)]
             return tuple(found), _named_otherwise(found, cell)
-    found = [_nearest((row for _, row in some), s) for some, s in zip(matching, cell.selectors, strict=True)]
+    found = [nearest_row((row for _, row in some), s) for some, s in zip(meant, cell.selectors, strict=True)]
     return tuple(found), " | ".join(variant or "as usual" for variant in variants)
 
 

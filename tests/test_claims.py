@@ -29,7 +29,7 @@ from kardlib.comparison import compare, holm
 from kardlib.errors import KardError
 from kardlib.records import Prediction, Ranking, read_jsonl, write_jsonl
 from kardlib.runs import PAPER_CSV, ResultRow
-from kardlib.verdicts import Decision, decide, find_row, setup_of
+from kardlib.verdicts import Decision, Setup, decide, nearest_row, rows_meant, setup_of
 
 PAPER = list(csv.DictReader(PAPER_CSV.read_text(encoding="utf-8").splitlines()))
 ALL = {claim.id: claim for claim in read_claims()}
@@ -166,6 +166,10 @@ def row(right: np.ndarray | Sequence[Sequence[int]], method: str, root: Path | N
 
 def drawn(rate: float, seeds: int = 3, n: int = 300, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng([seed, int(1000 * rate)]).random((seeds, n)) < rate).astype(int)
+
+
+def find_row(rows: Sequence[ResultRow], wanted: Selector, setup: Setup) -> ResultRow | None:
+    return nearest_row(rows_meant(rows, wanted, setup), wanted)
 
 
 def verdicts(rows: Sequence[ResultRow], *contrasts: dict[str, Any], **more: Any) -> list[Decision]:
