@@ -144,7 +144,7 @@ def code_commit() -> str:
 def _packed(file: Path, settings: Settings, job: Job, commit: str) -> bytes | None:
     """Bytes of a set's file; None where its outputs are not finished here, or the file has them already."""
     experiment = Experiment(settings.model_copy(update={"retrain": True}))  # what is loaded is shipped already
-    if {one.step for one in missing(experiment, [job]).values()} - {"rankings"}:  # those take no training
+    if {one.step for one in missing(experiment, [job]).values()} - {"rankings", "rationales"}:  # those take no training
         return None
     rows = judged(experiment) if job.step == "verdicts" else getattr(experiment, job.step)(**job.arguments)
     header = _header(experiment, job, rows, commit)
