@@ -18,7 +18,12 @@ from kardlib.presets import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 _NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)")
-_NOT_MEASURED = {"39.9": "million paragraphs of the paper", "1.5": "bm25s's k1", "0.75": "and its b", "0.3": "a tau1 to try"}
+_NOT_MEASURED = {
+    "39.9": "million paragraphs of the paper",
+    "1.5": "bm25s's k1",
+    "0.75": "and its b",
+    "0.3": "a tau1 to try",
+}
 
 
 def cells(path: Path) -> list[dict[str, Any]]:
