@@ -83,16 +83,17 @@ def rebuild(say: Say = print) -> list[Outcome]:
     say("nothing has been run here; the tables are made of the raw outputs that ship (two minutes, no training)")
     paths = [path for path in all_notebooks() if path.stem >= MAIN_PATH[-1]]
     *plans, report = plan_runs(paths, {"retrain": "false"})
-    return [*run_side_by_side(plans, say), *run_plans([report], say=say)]
+    return run_side_by_side([plans, [report]], say)
 
 
-def run_side_by_side(plans: Sequence[Plan], say: Say = print) -> list[Outcome]:
-    """Run notebooks that train nothing, one a core. After a failure those that wait are not begun."""
+def run_side_by_side(stages: Sequence[Sequence[Plan]], say: Say = print) -> list[Outcome]:
+    """Run notebooks that train nothing, one a core, stage after stage. After a failure those that wait do not begin."""
     outcomes = []
     with ProcessPoolExecutor(min(cores(), MOST_WORKERS), multiprocessing.get_context("spawn")) as pool:
-        for outcome in pool.map(_run_silently, plans):
-            say(f"  {outcome.plan.notebook} done in {outcome.seconds:.0f} s: {outcome.folder}")
-            outcomes.append(outcome)
+        for plans in stages:
+            for outcome in pool.map(_run_silently, plans):
+                say(f"  {outcome.plan.notebook} done in {outcome.seconds:.0f} s: {outcome.folder}")
+                outcomes.append(outcome)
     return outcomes
 
 

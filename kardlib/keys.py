@@ -14,7 +14,7 @@ from typing import Any, Literal
 from .endpoint_teacher import is_endpoint, replies_digest, samples_digest
 from .methods import TRAININGS, method, training_name
 from .presets import SPLIT_SIZES, Settings, runs_root
-from .runs import index_hash, input_hashes, model_folder
+from .runs import data_hashes, index_hash, model_folder
 from .shipped import data_hash, set_file, ships
 from .sources import code
 from .store import artefact_folder, fingerprint, hash_file
@@ -90,10 +90,7 @@ class Keys:
 
     @cached_property
     def _inputs(self) -> dict[str, str]:
-        if not self.coded:
-            return {"content": data_hash(self.settings)}
-        hashes = input_hashes(self.settings)
-        return {name: value for name, value in hashes.items() if name.startswith("data ")}
+        return data_hashes(self.settings) if self.coded else {"content": data_hash(self.settings)}
 
     def _key(self, step: str, fields: Iterable[str] = (), **extra: Any) -> dict[str, Any]:
         values = {**_plain(self.settings), "sizes": SPLIT_SIZES[self.settings.size]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,11 +33,24 @@ def open_notebook(notebook: str, namespace: Mapping[str, Any], extra: Sequence[s
     settings = resolve(namespace["preset"], **parameters)
     refuse_lacking(notebook, settings)
     run = open_run(notebook, settings, extra={name: namespace[name] for name in extra})
+    _prepare(settings)
+    return run, Experiment(settings)
+
+
+def _prepare(settings: Settings) -> None:
+    """As many threads as the jobs have, as numbers do not depend on where they come from; and no bars of transformers.
+
+    Importing both takes seconds and what ships is read without them: there they are told by what they read on import.
+    """
+    if settings.preset == "mini" and not settings.retrain and not {"torch", "transformers"} & set(sys.modules):
+        count = str(threads(settings))
+        os.environ |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+        return
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     if not torch.cuda.is_available():
-        torch.set_num_threads(threads(settings))  # as the jobs do: numbers do not depend on where they come from
-    return run, Experiment(settings)
+        torch.set_num_threads(threads(settings))

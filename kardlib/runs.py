@@ -191,8 +191,7 @@ def input_hashes(settings: Settings, notebook: str = "") -> dict[str, str]:
         folder = model_folder(getattr(settings, role))
         if folder is not None:
             hashes[f"{role} {folder.name}"] = hash_file(folder)
-    for folder in data_folders(settings):
-        hashes[f"data {folder.name}"] = hash_file(folder)
+    hashes |= data_hashes(settings)
     if settings.index:
         hashes[f"index {Path(settings.index).name}"] = index_hash(settings.index)
     if notebook == SUMMARY:
@@ -201,6 +200,15 @@ def input_hashes(settings: Settings, notebook: str = "") -> dict[str, str]:
         hashes["records"] = fingerprint([hash_file(record) for record in records if record.is_file()])
         hashes[CLAIMS.name] = hash_file(CLAIMS)
     return hashes
+
+
+def data_hashes(settings: Settings) -> dict[str, str]:
+    """Hashes of the data set's files, those of :func:`input_hashes` that an artefact depends on.
+
+    Raises:
+        KardError: ``data_dir`` is set and is no folder.
+    """
+    return {f"data {folder.name}": hash_file(folder) for folder in data_folders(settings)}
 
 
 def index_hash(folder: str) -> str:

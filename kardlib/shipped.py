@@ -73,7 +73,7 @@ KINDS: dict[str, tuple[type[Record], str]] = {
 """The steps whose outputs ship and are loaded where they are not made here: the record of one question, and the file of
 the artefact that holds them."""
 _ROWS: dict[str, type[Record]] = {step: kind for step, (kind, _) in KINDS.items()} | {"verdicts": Judged}
-"""What the rows of a set are. The verdicts ship to be counted; who trains makes them."""
+"""What the rows of a set are. Verdicts are no answers: they are counted, and tell which rationales were kept."""
 
 
 class Header(Record):

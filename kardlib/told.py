@@ -20,7 +20,7 @@ from .keys import Keys, Split
 from .presets import MINI_SETS
 from .prompts import query_of
 from .records import Question, Rationale, read_jsonl, write_jsonl
-from .shipped import read_header
+from .shipped import read_header, read_set
 from .splits import cut
 from .store import artefact, write_json
 from .teacher_entries import tells
@@ -86,24 +86,34 @@ class Told(Keys):
         return read_jsonl(folder / "rationales.jsonl", Rationale)
 
     def verdicts(self) -> Filtered:
-        """The filter's verdict on every training rationale, by its reader."""
+        """The filter's verdict on every training rationale, by its reader: as shipped, if by the code that is here."""
 
         def make(folder: Path) -> None:
             told, reader = self.rationales(), self.settings.reader
             judged = filtered_by_teacher(reader, self.data, told) if is_endpoint(reader) else self._read(told)
             write_json(folder / "verdicts.json", judged.verdicts)
 
-        folder = artefact(self.root, "verdicts", self.key("verdicts"), make)
-        verdicts = json.loads((folder / "verdicts.json").read_text())
+        if (file := self._shipped_verdicts()) and read_header(file).code == self.folder("verdicts").name:
+            found = {row.question_id: iter(row.verdicts) for row in read_set(file)[1]}
+            verdicts = [next(found[r.question_id]) for r in self.rationales()]
+        else:
+            folder = artefact(self.root, "verdicts", self.key("verdicts"), make)
+            verdicts = json.loads((folder / "verdicts.json").read_text())
         kept = [r for r, verdict in zip(self.rationales(), verdicts, strict=True) if verdict == "kept"]
         return Filtered(kept, verdicts)
 
+    def _shipped_verdicts(self) -> Path | None:
+        """The file of the verdicts that ship; None where they were made here, are to be made anew, or do not ship."""
+        if self.settings.retrain or self.settings.dataset not in MINI_SETS or self.made("verdicts"):
+            return None
+        file = self.shipped_file("verdicts")
+        return file if file.is_file() else None
+
     def filter_counts(self) -> Counter[str]:
         """How many training rationales have each verdict: of those made here, else as shipped, else made now."""
-        made = self.made("verdicts") or self.settings.retrain or self.settings.dataset not in MINI_SETS
-        if made or not (file := self.shipped_file("verdicts")).is_file():
-            return self.verdicts().counts
-        return Counter({verdict: n for verdict, n in read_header(file).counts.items() if verdict != "questions"})
+        if file := self._shipped_verdicts():
+            return Counter({verdict: n for verdict, n in read_header(file).counts.items() if verdict != "questions"})
+        return self.verdicts().counts
 
     def _read(self, rationales: list[Rationale]) -> Filtered:
         from .generate import Generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import lzma
 import shutil
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from kardlib import keys, shipped, sources, table_jobs
 from kardlib import ship as ship_module
-from kardlib import shipped, sources, table_jobs
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
+from kardlib.filter import Filtered
 from kardlib.jobs import Job, Work, run_work
 from kardlib.keys import _CODE, Keys
 from kardlib.methods import METHODS, OTHER_METHODS, TRAININGS
@@ -110,10 +112,12 @@ def test_a_control_is_loaded_as_it_was_made(made: Made, clone: Path, trained: li
     assert any("no-passages" in file.name for file in clone.rglob("*.xz")), "the name tells the control"
 
 
-def test_verdicts_ship_to_be_counted(
+def test_verdicts_that_ship_are_counted_and_read(
     made: Made, clone: Path, tiny_t5: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = made.cells[0].settings.model_copy(update={"filter": True, "reader": tiny_t5, "l": 2})
+    verdicts = itertools.cycle(["kept", "wrong option", "kept", "no option", "no option"])
+    monkeypatch.setattr(Experiment, "_read", lambda self, told: Filtered([], [next(verdicts) for _ in told]))
     judged = Experiment(settings).verdicts()
     ship([(settings, Job("verdicts"))], say=lambda line: None)
     assert list(faults()) == []
@@ -123,8 +127,13 @@ def test_verdicts_ship_to_be_counted(
     header, rows = read_set(there.shipped_file("verdicts"))
     assert [verdict for row in rows for verdict in row.verdicts] == judged.verdicts
     assert [row.question_id for row in rows] == [question.id for question in there.data.train]
+    assert there.verdicts() == judged and there.kept_rationales() == judged.kept and not there.made("verdicts")
+    with monkeypatch.context() as other_code:
+        other_code.setattr(keys, "code", lambda modules: "other code")
+        other = Experiment(settings)
+        assert len(other.verdicts().verdicts) == len(judged.verdicts) and other.made("verdicts"), "made by it"
     anew = Experiment(settings.model_copy(update={"retrain": True}))
-    assert anew.filter_counts() == judged.counts and anew.made("verdicts")
+    assert anew.filter_counts().total() == judged.counts.total() and anew.made("verdicts")
 
 
 def test_figures_of_the_presets_own_runs_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,6 +474,16 @@ def test_what_is_not_finished_keeps_what_ships(made: Made, clone: Path, capsys: 
     ship([*all_work(made.cells), *unknown], whole=True)
     assert contents() == before and "1 are not finished here" in capsys.readouterr().out
     assert found([*all_work(made.cells), *unknown]) == (len(before) + 1, len(before))
+
+
+def test_what_takes_no_training_is_made_for_what_ships(made: Made, clone: Path, tmp_path: Path) -> None:
+    before = {file.name: read_set(file)[1] for file in shipped_files()}
+    shutil.rmtree(clone)
+    shutil.copytree(made.runs, tmp_path / "runs")
+    for step in ("rationales", "rankings"):
+        shutil.rmtree(tmp_path / "runs" / "artefacts" / step)
+    ship(all_work(made.cells), say=lambda line: None)
+    assert {file.name: read_set(file)[1] for file in shipped_files()} == before
 
 
 def test_too_much_is_refused_before_anything_is_written(
