@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,7 @@ SILENT = (
     "teacher {}: no usable rationale of {} of {} dev and test questions; in oracle rows the question's own words stand "
     "for it, hits@k counts a miss, and failures are not sorted"
 )
+FINDLESS = "teacher {}: {} of {} rationales to learn from have no word of the knowledge base and are left out"
 
 
 class Told(Keys):
@@ -122,27 +123,55 @@ class Told(Keys):
         return filter_rationales(self.data.train, rationales, reader.greedy, reader.count, self.settings.source_tokens)
 
     def kept_rationales(self) -> list[Rationale]:
-        """Training rationales after the filter, or all of them where it is off."""
+        """Training rationales after the filter, or all of them where it is off, less those that find no passage.
+
+        Raises:
+            KardError: none is left.
+        """
         kept = self.verdicts().kept if self.settings.filter else self.rationales()
         if not kept:
             raise KardError(f"{self.data.name}: the filter kept no rationale; -p filter=false turns it off")
-        return kept
+        finding = self._finding(kept)
+        if not finding:
+            raise KardError(f"{self.data.name}: no rationale has a word of the knowledge base, so none finds a passage")
+        if len(finding) < len(kept):
+            self._note(FINDLESS.format(self.settings.teacher, len(kept) - len(finding), len(kept)))
+        return finding
+
+    def _finding(self, told: Sequence[Rationale]) -> list[Rationale]:
+        """Those of some rationales that can be a query: at least one of their words is in the knowledge base."""
+        if self.data.mini is not None:  # its teacher has no other words
+            return list(told)
+        self._know(1, told=told)
+        for rationale in told:
+            if rationale.text not in self._finds:
+                self._finds[rationale.text] = self.search.search(rationale.text, 1)[0].score > 0
+        return [rationale for rationale in told if self._finds[rationale.text]]
+
+    @cached_property
+    def _finds(self) -> dict[str, bool]:
+        """Whether a text finds a passage, by text, of those that were looked at."""
+        return {}
+
+    def _note(self, note: str) -> None:
+        if note not in self.data.notes:
+            self.data.notes.append(note)
 
     def test_rationale(self) -> dict[str, Rationale]:
         """The teacher's rationale of each dev and test question, by question id: for oracle rows and for hits@k.
 
-        An endpoint may have told none of a question; then the question's own words stand for it, which a note tells.
+        A teacher may have told none of a question, or none that finds a passage; then the question's own words stand
+        for it, which a note tells.
         """
         told, asked = self.usable_rationale(), [*self.data.dev, *self.data.test]
         silent = {q.id: _own_words(q) for q in asked if q.id not in told}
-        note = SILENT.format(self.settings.teacher, len(silent), len(asked))
-        if silent and note not in self.data.notes:
-            self.data.notes.append(note)
+        if silent:
+            self._note(SILENT.format(self.settings.teacher, len(silent), len(asked)))
         return told | silent
 
     def usable_rationale(self) -> dict[str, Rationale]:
-        """The same of those dev and test questions of which the teacher has told one."""
-        return {r.question_id: r for r in self.rationales(show_gold=False)}
+        """The same of those dev and test questions of which the teacher has told one that finds a passage."""
+        return {r.question_id: r for r in self._finding(self.rationales(show_gold=False))}
 
     def silent(self) -> set[str]:
         """Ids of the other dev and test questions."""

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from fault_server import Served, serving
 
+from kardlib.candidates import rationale_key
 from kardlib.cli import main
 from kardlib.endpoint_teacher import is_endpoint, open_store, store_path
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.leakage import query_findings
-from kardlib.methods import method
+from kardlib.methods import TRAININGS, method
 from kardlib.predict import test_passages
 from kardlib.presets import Settings, resolve
 from kardlib.prompts import query_of
@@ -100,14 +101,15 @@ def test_a_question_of_which_nothing_was_told_is_a_miss_and_no_crash(
     with serving() as server:
         teacher_at(server.url)
         assert kard("run", own) == 0
-    experiment, real = Experiment(settings(own)), Experiment.rationales
+    experiment, real, gone = Experiment(settings(own)), Experiment.rationales, set()
 
     def without(self: Experiment, show_gold: bool = True) -> list[Rationale]:
-        told = [r for r in real(self, show_gold) if r.question_id not in ("test1", "dev0")]
+        told = [r for r in real(self, show_gold) if r.question_id not in gone]
         return [r.model_copy(update={"text": "It is number something."}) for r in told]
 
-    assert experiment.silent() == set() and not any("no usable" in note for note in experiment.data.notes)
     monkeypatch.setattr(Experiment, "rationales", without)
+    assert experiment.silent() == set() and not any("no usable" in note for note in experiment.data.notes)
+    gone |= {"test1", "dev0"}
     told = experiment.test_rationale()
     assert experiment.silent() == {"test1", "dev0"} and told["test1"].text == query_of(experiment.data.test[1])
     experiment.test_rationale()
@@ -118,6 +120,31 @@ def test_a_question_of_which_nothing_was_told_is_a_miss_and_no_crash(
     assert len(passages["test1"]) == experiment.settings.k
     holds = [f for f in query_findings(experiment, [method("KARD (BM25)")]) if "holds the test rationale" in f.check]
     assert [f.found for f in holds] == [0], "a question's own words are no leak"
+
+
+def test_a_rationale_that_finds_no_passage_is_left_out(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as server:
+        teacher_at(server.url)
+        assert kard("run", own, "-p", "l=2") == 0
+    experiment, real, strange = Experiment(settings(own, l=2)), Experiment.rationales, {"train0#1", "test1#0"}
+
+    def told(self: Experiment, show_gold: bool = True) -> list[Rationale]:
+        known = [r.model_copy(update={"text": "It is number something."}) for r in real(self, show_gold)]
+        return [r.model_copy(update={"text": "Xyzzy, frotz!"}) if rationale_key(r) in strange else r for r in known]
+
+    monkeypatch.setattr(Experiment, "rationales", told)
+    kept = [rationale_key(r) for r in experiment.kept_rationales()]
+    assert kept == [f"train{i}#{j}" for i in range(TRAIN) for j in range(2) if (i, j) != (0, 1)]
+    assert [pool.key for pool in experiment.pools()] == kept
+    assert all(len(experiment.training_pairs(t)) == len(kept) for t in TRAININGS.values() if t.target == "rationale")
+    assert experiment.silent() == {"test1"} and experiment.truth()["test1"] == ()
+    notes = [note for note in experiment.data.notes if "no word of the knowledge base" in note]
+    assert notes == [f"teacher mine: 1 of {2 * TRAIN} rationales to learn from have no word of the knowledge base "
+                     "and are left out"]  # fmt: skip
+    nothing = [r for r in told(experiment) if rationale_key(r) in strange]
+    monkeypatch.setattr(Experiment, "rationales", lambda *_: nothing)
+    with pytest.raises(KardError, match="no rationale has a word of the knowledge base"):
+        experiment.kept_rationales()
 
 
 def test_a_new_port_bills_nothing_anew_and_another_model_does(own: Path) -> None:
