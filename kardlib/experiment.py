@@ -26,7 +26,7 @@ from .prompts import Pair, query_of
 from .records import Prediction, read_jsonl, write_jsonl
 from .reranked import RERANKED, rank_into
 from .shipped import KINDS, Ranked, first_passages, read_set
-from .store import artefact, artefact_folder, fingerprint, write_json
+from .store import SCRATCH, artefact, artefact_folder, fingerprint, write_json
 from .stored import KEY
 from .tally import Tally
 from .told import Told
@@ -106,12 +106,12 @@ class Experiment(Told):
         ``WIDTH`` candidates are read once; a smaller kappa* looks its own up among them.
         """
 
-        def load() -> Reranker:
+        def load(work: Path) -> Reranker:
             from .reranker import load_reranker
 
             model = load_reranker(str(self.reranker(seed)), self.settings.reranker_form)
             if self.settings.reranker_vectors == "none":
-                return model
+                return self._once(model, work)
             from .passage_vectors import CachedLateInteraction
 
             kept = self.root / "passage-vectors"
@@ -122,20 +122,28 @@ class Experiment(Told):
     def untrained(self) -> dict[str, Candidates]:
         """The same of the test questions, by the encoder as it is before Eq. 3."""
 
-        def load() -> Reranker:
+        def load(work: Path) -> Reranker:
             from .reranker import load_reranker
 
-            return load_reranker(self.settings.encoder, self.settings.reranker_form)
+            return self._once(load_reranker(self.settings.encoder, self.settings.reranker_form), work)
 
         return self._ranked("untrained", load)
 
-    def _ranked(self, step: str, load: Callable[[], Reranker], **arguments: Any) -> dict[str, Candidates]:
+    def _once(self, model: Reranker, work: Path) -> Reranker:
+        """The same reranker; where passages may be more than memory holds, it reads each once."""
+        if not self.each_passage_once:
+            return model
+        from .each_passage_once import EachPassageOnce
+
+        return EachPassageOnce(model, work)
+
+    def _ranked(self, step: str, load: Callable[[Path], Reranker], **arguments: Any) -> dict[str, Candidates]:
         of = arguments.get("split", "test")
 
         def make(folder: Path) -> None:
             found = self.candidates(of, max(WIDTH, self.settings.kappa_star))
             queries = [query_of(q) for q in self.questions(of)]
-            rank_into(folder, load(), queries, list(found.values()), self.texts)
+            rank_into(folder, load(folder / SCRATCH), queries, list(found.values()), self.texts)
 
         folder = artefact(self.root, step, self.key(step, **arguments), make)
         read = read_jsonl(folder / RERANKED, Candidates)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from .endpoint_teacher import is_endpoint, replies_digest, samples_digest
 from .methods import TRAININGS, method, training_name
-from .presets import SPLIT_SIZES, Settings, runs_root
+from .presets import MINI_SETS, SPLIT_SIZES, Settings, runs_root
 from .runs import data_hashes, index_hash, model_folder
 from .shipped import data_hash, set_file, ships
 from .sources import code
@@ -173,11 +173,21 @@ class Keys:
         extra |= self._departures("reranker_vectors")
         if self.coded and self.settings.reranker_vectors != "none":
             extra["vectors"] = code(("passage_vectors",))
+        else:
+            extra |= self._once_code()
         return self._key("reranked", width=max(WIDTH, self.settings.kappa_star), **extra)
 
     def _key_untrained(self) -> dict[str, Any]:
-        width = max(WIDTH, self.settings.kappa_star)
-        return self._key("untrained", (*_DATA, "encoder", "reranker_form"), width=width, inputs=self._inputs)
+        extra = {"width": max(WIDTH, self.settings.kappa_star), "inputs": self._inputs, **self._once_code()}
+        return self._key("untrained", (*_DATA, "encoder", "reranker_form"), **extra)
+
+    @property
+    def each_passage_once(self) -> bool:
+        """Whether rankings go passage by passage: by late interaction, of real sets, whose passages may be many."""
+        return self.settings.dataset not in MINI_SETS and self.settings.reranker_form == "late-interaction"
+
+    def _once_code(self) -> dict[str, str]:
+        return {"once": code(("each_passage_once",))} if self.coded and self.each_passage_once else {}
 
     def _key_rankings(self, seed: int, split: Split = "test") -> dict[str, Any]:
         extra = {"seed": seed, "split": split, "ranked": fingerprint(self.key("reranked", seed=seed, split=split))}

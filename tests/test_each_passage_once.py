@@ -1,0 +1,116 @@
+"""A ranking passage by passage: the scores of the other way, each text encoded once, a kill that loses one block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kardlib import each_passage_once
+from kardlib.candidates import Candidates
+from kardlib.each_passage_once import EachPassageOnce
+from kardlib.mini import MiniSet
+from kardlib.progress import told_to
+from kardlib.reranker import LateInteraction
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_bert: str) -> LateInteraction:
+    return LateInteraction(tiny_bert)
+
+
+@pytest.fixture(scope="module")
+def texts(mini: MiniSet) -> dict[str, str]:
+    """Passages of very different lengths."""
+    short = {p.id: p.text for p in mini.passages[:40]}
+    return short | {f"long{i}": " ".join(list(short.values())[i : i + 4]) for i in range(10)}
+
+
+@pytest.fixture
+def asked(texts: dict[str, str]) -> tuple[list[str], list[Candidates]]:
+    """Questions that share most of their candidates, in no order."""
+    names, rng = list(texts), np.random.default_rng(0)
+    groups = [
+        Candidates(key=f"q{i}", passages=tuple(rng.permutation(names)[:30]), scores=(0.0,) * 30) for i in range(6)
+    ]
+    return [f"Which drug is given in {texts[names[i]].split()[0]}?" for i in range(6)], groups
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(each_passage_once, "BLOCK_CHARACTERS", 700)
+
+
+@pytest.fixture
+def encoded(encoder: LateInteraction, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fills with the passages that are encoded."""
+    found: list[str] = []
+    usual = encoder.encode
+    monkeypatch.setattr(
+        encoder, "encode", lambda t, task: (found.extend(t if task == "document" else ()), usual(t, task))[1]
+    )
+    return found
+
+
+def test_scores_are_those_of_the_other_way(
+    encoder: LateInteraction, texts: dict[str, str], asked: tuple[list[str], list[Candidates]], tmp_path: Path
+) -> None:
+    plain, once = encoder.rank(*asked, texts), EachPassageOnce(encoder, tmp_path).rank(*asked, texts)
+    assert [r.key for r in once] == [r.key for r in plain]
+    for one, other in zip(plain, once, strict=True):
+        by_id = dict(zip(other.passages, other.scores, strict=True))
+        assert [by_id[i] for i in one.passages] == pytest.approx(one.scores, abs=1e-4)
+        assert list(other.scores) == sorted(other.scores, reverse=True) and np.ptp(other.scores) > 1e-2
+
+
+def test_each_passage_is_encoded_once_and_progress_is_told(
+    encoder: LateInteraction,
+    texts: dict[str, str],
+    asked: tuple[list[str], list[Candidates]],
+    encoded: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kardlib.progress.SECONDS", 0.0)
+    told: list[tuple[int, int]] = []
+    with told_to(lambda done, total, note: told.append((done, total))):
+        EachPassageOnce(encoder, tmp_path).rank(*asked, texts)
+    needed = {i for group in asked[1] for i in group.passages}
+    assert sorted(encoded) == sorted(texts[i] for i in needed)
+    assert len(told) > 3 and told == sorted(told) and told[-1] == (len(needed), len(needed))
+
+
+def test_after_a_kill_one_block_is_read_again(
+    encoder: LateInteraction,
+    texts: dict[str, str],
+    asked: tuple[list[str], list[Candidates]],
+    encoded: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = EachPassageOnce(encoder, tmp_path / "whole").rank(*asked, texts)
+    before, usual = len(encoded), EachPassageOnce._scores
+    calls = []
+
+    def killed(self: EachPassageOnce, *given: object) -> list[float]:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return usual(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EachPassageOnce, "_scores", killed)
+        with pytest.raises(KeyboardInterrupt):
+            EachPassageOnce(encoder, tmp_path / "killed").rank(*asked, texts)
+    assert EachPassageOnce(encoder, tmp_path / "killed").rank(*asked, texts) == whole
+    assert len(encoded) == 2 * before, "the third block had not been encoded yet when it was killed"
+
+
+def test_other_questions_do_not_take_the_scores_that_are_there(
+    encoder: LateInteraction, texts: dict[str, str], asked: tuple[list[str], list[Candidates]], tmp_path: Path
+) -> None:
+    queries, groups = asked
+    EachPassageOnce(encoder, tmp_path).rank(queries, groups, texts)
+    turned = EachPassageOnce(encoder, tmp_path).rank(queries[::-1], groups, texts)
+    assert turned == EachPassageOnce(encoder, tmp_path / "anew").rank(queries[::-1], groups, texts)
