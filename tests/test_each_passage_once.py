@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from kardlib import each_passage_once
 from kardlib.candidates import Candidates
@@ -47,9 +49,12 @@ def encoded(encoder: LateInteraction, monkeypatch: pytest.MonkeyPatch) -> list[s
     """Fills with the passages that are encoded."""
     found: list[str] = []
     usual = encoder.encode
-    monkeypatch.setattr(
-        encoder, "encode", lambda t, task: (found.extend(t if task == "document" else ()), usual(t, task))[1]
-    )
+
+    def encode(some: list[str], task: Literal["query", "document"]) -> list[Tensor]:
+        found.extend(some if task == "document" else ())
+        return usual(some, task)
+
+    monkeypatch.setattr(encoder, "encode", encode)
     return found
 
 
