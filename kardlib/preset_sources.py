@@ -36,9 +36,9 @@ SOURCES: dict[str, tuple[Source, str]] = {
     "dapt_epochs": ("ours", "1"),
     "rag_form": ("ours", "the sum over passages is that of a whole sequence"),
     "retriever_lr": ("ours", "that of the students"),
-    "retriever_warmup_lr": ("ours", "the same at every size"),
-    "retriever_warmup_epochs": ("ours", "the same at every size"),
-    "retriever_warmup_batch": ("ours", "the same at every size"),
+    "retriever_warmup_lr": ("ours", "as at mini scale"),
+    "retriever_warmup_epochs": ("ours", "as at mini scale"),
+    "retriever_warmup_batch": ("ours", "as at mini scale"),
     "student_part": ("ours", "rows in memory at a time; the effective batch is student_batch"),
 }  # fmt: skip
 """Of every setting that numbers depend on, but those of :data:`NEUTRAL`."""

@@ -162,7 +162,7 @@ _LAPTOP: dict[str, Any] = dict(
     teacher="annotations", filter=False, l=1, k=3, shots=3, kappa_star=100, kappa1=16, kappa2=16, tau1=2.0,
     tau2=1.0, pool=8, seeds=(0,), student_lr=3e-4, student_epochs=1, student_batch=32, source_tokens=384,
     target_tokens=96, reranker_lr=1e-4, reranker_epochs=1, reranker_batch=16, reranker_part=4,
-    reranker_chunk=8,
+    reranker_chunk=8, retriever_warmup_lr=1e-4, retriever_warmup_epochs=1,  # MiniLM can tell texts apart as it is
 )  # fmt: skip
 # Where each value is from, or that it is our choice, tells preset_sources.py.
 _PAPER: dict[str, Any] = dict(
