@@ -13,7 +13,7 @@ from .errors import KardError
 from .jobs import MOST_WORKERS, cores
 from .notebook_params import Plan, all_notebooks, plan_runs
 from .notebook_run import Outcome, folder_of, is_finished, run_notebook
-from .notebook_studies import about, lacking
+from .notebook_studies import about, lacking, unasked
 from .presets import runs_root
 from .report import main_table, merge_notes, merge_rows
 from .runs import RECORD, RunRecord, read_record
@@ -42,12 +42,17 @@ def main_path() -> list[Path]:
 
 
 def with_cells(plans: Sequence[Plan], say: Say = print) -> list[Plan]:
-    """Plans of the notebooks whose tables have cells of the data set under the settings; a line names the others."""
+    """Plans of the notebooks whose tables have cells of the data set under the settings, and whose teacher has been
+    asked for what they take; lines name the others."""
     left_out = [p for p in plans if lacking(p.notebook, p.settings) or not about(p.notebook, p.settings)]
     if left_out:
         names = ", ".join(plan.notebook for plan in left_out)
         say(f"left out, as these settings have no rationales, or no cells of their tables: {names}")
-    return [plan for plan in plans if plan not in left_out]
+    plans = [plan for plan in plans if plan not in left_out]
+    wanting = {plan.notebook: unasked(plan.notebook, plan.settings) for plan in plans}
+    for name in filter(wanting.get, wanting):
+        say(f"left out: {name}, {wanting[name]}")
+    return [plan for plan in plans if not wanting[plan.notebook]]
 
 
 def run_plans(plans: Sequence[Plan], again: bool = False, say: Say = print) -> list[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .endpoint_teacher import is_endpoint
 from .errors import KardError
 from .presets import Settings
 from .readers import has_files
@@ -40,6 +41,23 @@ def about(notebook: str, settings: Settings) -> bool:
     tables = TABLES_OF.get(notebook.split("_")[0], ())
     cells = (cell for table in tables for cell in cells_at_hand(table, settings))
     return not tables or any(cell.settings.dataset == settings.dataset for cell in cells)
+
+
+def unasked(notebook: str, settings: Settings) -> str:
+    """What a teacher behind an endpoint is still to be asked for a notebook's tables that take more rationales a
+    question than the settings do (Table 3); "" where nothing."""
+    tables = TABLES_OF.get(notebook.split("_")[0], ()) if is_endpoint(settings.teacher) else ()
+    cells = [c for table in tables for c in cells_at_hand(table, settings) if c.settings.dataset == settings.dataset]
+    most = max(cells, key=lambda cell: cell.settings.l, default=None)
+    if most is None or most.settings.l <= settings.l:
+        return ""
+    from .experiment import Experiment
+
+    try:
+        Experiment(most.settings).rationales()
+    except KardError as error:
+        return f"l = {most.settings.l}: {error}"
+    return ""
 
 
 def _whole(table: str, settings: Settings) -> bool:

@@ -8,20 +8,25 @@ from pathlib import Path
 import pytest
 from fault_server import Served, serving
 
+from kardlib import notebook_studies
 from kardlib.candidates import rationale_key
 from kardlib.cli import main
+from kardlib.demo import with_cells
 from kardlib.endpoint_teacher import is_endpoint, open_store, store_path
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.leakage import query_findings
 from kardlib.methods import TRAININGS, method
+from kardlib.notebook_params import Plan
 from kardlib.predict import test_passages
 from kardlib.presets import Settings, resolve
 from kardlib.prompts import query_of
 from kardlib.records import Rationale
+from kardlib.studies import Cell
 from kardlib.teacher_entries import TEACHERS_FILE, teacher_entry, teachers
 
 TRAIN, TEST = 12, 5
+KARD = "KARD (BM25)"
 
 
 @pytest.fixture
@@ -145,6 +150,28 @@ def test_a_rationale_that_finds_no_passage_is_left_out(own: Path, monkeypatch: p
     monkeypatch.setattr(Experiment, "rationales", lambda *_: nothing)
     with pytest.raises(KardError, match="no rationale has a word of the knowledge base"):
         experiment.kept_rationales()
+
+
+def test_all_leaves_out_tables_whose_rationales_have_not_been_asked_for(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cells(table: str, given: Settings) -> list[Cell]:
+        counts = (1, 10) if table == "3" else (1,)
+        return [Cell(table, method(KARD).name, KARD, given.model_copy(update={"l": count})) for count in counts]
+
+    monkeypatch.setattr(notebook_studies, "cells_at_hand", cells)
+    monkeypatch.setattr("kardlib.demo.lacking", lambda *_: [])
+    told: list[str] = []
+    with serving() as server:
+        teacher_at(server.url)
+        plans = [
+            Plan(Path(f"{name}.ipynb"), {}, settings(own)) for name in ("06_main", "07_rationales", "08_retrieval")
+        ]
+        assert kard("run", own) == 0
+        assert with_cells(plans, told.append) == [plans[0], plans[2]]
+        assert len(told) == 1 and "07_rationales, l = 10" in told[0] and "have not been asked for" in told[0]
+        assert kard("run", own, "-p", "l=10", "--part", "rationale") == 0
+        assert with_cells(plans, told.append) == plans and len(told) == 1
 
 
 def test_a_new_port_bills_nothing_anew_and_another_model_does(own: Path) -> None:
