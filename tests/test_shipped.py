@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import lzma
 import shutil
 from collections.abc import Iterator
@@ -116,8 +115,10 @@ def test_verdicts_that_ship_are_counted_and_read(
     made: Made, clone: Path, tiny_t5: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = made.cells[0].settings.model_copy(update={"filter": True, "reader": tiny_t5, "l": 2})
-    verdicts = itertools.cycle(["kept", "wrong option", "kept", "no option", "no option"])
-    monkeypatch.setattr(Experiment, "_read", lambda self, told: Filtered([], [next(verdicts) for _ in told]))
+    says = ("kept", "wrong option", "kept", "no option", "no option")
+    monkeypatch.setattr(
+        Experiment, "_read", lambda self, told: Filtered([], [says[i % len(says)] for i in range(len(told))])
+    )
     judged = Experiment(settings).verdicts()
     ship([(settings, Job("verdicts"))], say=lambda line: None)
     assert list(faults()) == []
@@ -130,10 +131,9 @@ def test_verdicts_that_ship_are_counted_and_read(
     assert there.verdicts() == judged and there.kept_rationales() == judged.kept and not there.made("verdicts")
     with monkeypatch.context() as other_code:
         other_code.setattr(keys, "code", lambda modules: "other code")
-        other = Experiment(settings)
-        assert len(other.verdicts().verdicts) == len(judged.verdicts) and other.made("verdicts"), "made by it"
+        assert Experiment(settings).verdicts() == judged and Experiment(settings).made("verdicts"), "made by it"
     anew = Experiment(settings.model_copy(update={"retrain": True}))
-    assert anew.filter_counts().total() == judged.counts.total() and anew.made("verdicts")
+    assert anew.filter_counts() == judged.counts and anew.made("verdicts")
 
 
 def test_figures_of_the_presets_own_runs_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
