@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from tiny import save_random
 from kardlib.bm25 import BM25
 from kardlib.mini import MiniSet, make_mini_medqa
 from kardlib.pretrain import SMALL_WORLD
+
+if TYPE_CHECKING:
+    from kardlib.reranker import LateInteraction
 
 torch.set_num_threads(1)
 
@@ -62,3 +66,17 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 def base(request: pytest.FixtureRequest, tiny_t5: str, tiny_opt: str) -> str:
     """A tiny student of either family."""
     return tiny_t5 if request.param == "seq2seq" else tiny_opt
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_bert: str) -> LateInteraction:
+    from kardlib.reranker import LateInteraction
+
+    return LateInteraction(tiny_bert)
+
+
+@pytest.fixture(scope="module")
+def texts(mini: MiniSet) -> dict[str, str]:
+    """Passages of very different lengths."""
+    short = {p.id: p.text for p in mini.passages[:40]}
+    return short | {f"long{i}": " ".join(list(short.values())[i : i + 4]) for i in range(10)}

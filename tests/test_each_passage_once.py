@@ -12,31 +12,20 @@ from torch import Tensor
 from kardlib import each_passage_once
 from kardlib.candidates import Candidates
 from kardlib.each_passage_once import EachPassageOnce
-from kardlib.mini import MiniSet
 from kardlib.progress import told_to
 from kardlib.reranker import LateInteraction
 
-
-@pytest.fixture(scope="module")
-def encoder(tiny_bert: str) -> LateInteraction:
-    return LateInteraction(tiny_bert)
-
-
-@pytest.fixture(scope="module")
-def texts(mini: MiniSet) -> dict[str, str]:
-    """Passages of very different lengths."""
-    short = {p.id: p.text for p in mini.passages[:40]}
-    return short | {f"long{i}": " ".join(list(short.values())[i : i + 4]) for i in range(10)}
+Asked = tuple[list[str], list[Candidates], dict[str, str]]
 
 
 @pytest.fixture
-def asked(texts: dict[str, str]) -> tuple[list[str], list[Candidates]]:
-    """Questions that share most of their candidates, in no order."""
+def asked(texts: dict[str, str]) -> Asked:
+    """Questions that share most of their candidates, in no order, and the texts of these."""
     names, rng = list(texts), np.random.default_rng(0)
     groups = [
         Candidates(key=f"q{i}", passages=tuple(rng.permutation(names)[:30]), scores=(0.0,) * 30) for i in range(6)
     ]
-    return [f"Which drug is given in {texts[names[i]].split()[0]}?" for i in range(6)], groups
+    return [f"Which drug is given in {texts[names[i]].split()[0]}?" for i in range(6)], groups, texts
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +47,8 @@ def encoded(encoder: LateInteraction, monkeypatch: pytest.MonkeyPatch) -> list[s
     return found
 
 
-def test_scores_are_those_of_the_other_way(
-    encoder: LateInteraction, texts: dict[str, str], asked: tuple[list[str], list[Candidates]], tmp_path: Path
-) -> None:
-    plain, once = encoder.rank(*asked, texts), EachPassageOnce(encoder, tmp_path).rank(*asked, texts)
+def test_scores_are_those_of_the_other_way(encoder: LateInteraction, asked: Asked, tmp_path: Path) -> None:
+    plain, once = encoder.rank(*asked), EachPassageOnce(encoder, tmp_path).rank(*asked)
     assert [r.key for r in once] == [r.key for r in plain]
     for one, other in zip(plain, once, strict=True):
         by_id = dict(zip(other.passages, other.scores, strict=True))
@@ -70,31 +57,21 @@ def test_scores_are_those_of_the_other_way(
 
 
 def test_each_passage_is_encoded_once_and_progress_is_told(
-    encoder: LateInteraction,
-    texts: dict[str, str],
-    asked: tuple[list[str], list[Candidates]],
-    encoded: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    encoder: LateInteraction, asked: Asked, encoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kardlib.progress.SECONDS", 0.0)
     told: list[tuple[int, int]] = []
     with told_to(lambda done, total, note: told.append((done, total))):
-        EachPassageOnce(encoder, tmp_path).rank(*asked, texts)
+        EachPassageOnce(encoder, tmp_path).rank(*asked)
     needed = {i for group in asked[1] for i in group.passages}
-    assert sorted(encoded) == sorted(texts[i] for i in needed)
+    assert sorted(encoded) == sorted(asked[2][i] for i in needed)
     assert len(told) > 3 and told == sorted(told) and told[-1] == (len(needed), len(needed))
 
 
 def test_after_a_kill_one_block_is_read_again(
-    encoder: LateInteraction,
-    texts: dict[str, str],
-    asked: tuple[list[str], list[Candidates]],
-    encoded: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    encoder: LateInteraction, asked: Asked, encoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = EachPassageOnce(encoder, tmp_path / "whole").rank(*asked, texts)
+    whole = EachPassageOnce(encoder, tmp_path / "whole").rank(*asked)
     before, usual = len(encoded), EachPassageOnce._scores
     calls = []
 
@@ -107,15 +84,15 @@ def test_after_a_kill_one_block_is_read_again(
     with monkeypatch.context() as patch:
         patch.setattr(EachPassageOnce, "_scores", killed)
         with pytest.raises(KeyboardInterrupt):
-            EachPassageOnce(encoder, tmp_path / "killed").rank(*asked, texts)
-    assert EachPassageOnce(encoder, tmp_path / "killed").rank(*asked, texts) == whole
+            EachPassageOnce(encoder, tmp_path / "killed").rank(*asked)
+    assert EachPassageOnce(encoder, tmp_path / "killed").rank(*asked) == whole
     assert len(encoded) == 2 * before, "the third block had not been encoded yet when it was killed"
 
 
 def test_other_questions_do_not_take_the_scores_that_are_there(
-    encoder: LateInteraction, texts: dict[str, str], asked: tuple[list[str], list[Candidates]], tmp_path: Path
+    encoder: LateInteraction, asked: Asked, tmp_path: Path
 ) -> None:
-    queries, groups = asked
+    queries, groups, texts = asked
     EachPassageOnce(encoder, tmp_path).rank(queries, groups, texts)
     turned = EachPassageOnce(encoder, tmp_path).rank(queries[::-1], groups, texts)
     assert turned == EachPassageOnce(encoder, tmp_path / "anew").rank(queries[::-1], groups, texts)

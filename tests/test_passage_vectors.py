@@ -13,7 +13,6 @@ import torch
 from kardlib import passage_vectors
 from kardlib.candidates import Candidates
 from kardlib.errors import KardError
-from kardlib.mini import MiniSet
 from kardlib.passage_encoding import token_counts
 from kardlib.passage_vectors import (
     CachedLateInteraction,
@@ -24,18 +23,6 @@ from kardlib.passage_vectors import (
 )
 from kardlib.reranker import LateInteraction
 from kardlib.reranker_precision import agreement
-
-
-@pytest.fixture(scope="module")
-def encoder(tiny_bert: str) -> LateInteraction:
-    return LateInteraction(tiny_bert)
-
-
-@pytest.fixture(scope="module")
-def texts(mini: MiniSet) -> dict[str, str]:
-    """Passages of very different lengths."""
-    short = {p.id: p.text for p in mini.passages[:40]}
-    return short | {f"long{i}": " ".join(list(short.values())[i : i + 4]) for i in range(10)}
 
 
 def quiet(_: str) -> None:
