@@ -19,7 +19,6 @@ import torch
 
 from kardlib.calibration import trains_in_bf16
 from kardlib.cost_plan import Costs, Wanted
-from kardlib.devices import own_device
 from kardlib.errors import KardError
 from kardlib.experiment import Experiment
 from kardlib.generate import Generator
@@ -50,7 +49,7 @@ def rows() -> list[Row]:
         raise KardError("KARD_DATA names no folder with OpenBookQA")
     settings = resolve("laptop", target_tokens=WRITTEN)
     if not torch.cuda.is_available():
-        torch.set_num_threads(threads(settings))
+        torch.set_num_threads(threads(settings, "student"))
     pairs = some_pairs(settings, STEPS * settings.student_batch)
     found = []
     for name, (told, clock, processor) in (
@@ -59,7 +58,7 @@ def rows() -> list[Row]:
     ):
         found.append(row(f"kard plan: {name}, measured by expected", "its own estimate", told, clock, "s"))
         if not torch.cuda.is_available():
-            busy = processor / threads(settings)
+            busy = processor / threads(settings, "student")
             found.append(row(f"kard plan: {name}, processor time by expected", "its own estimate", told, busy, "s"))
     return found
 
@@ -87,11 +86,9 @@ def expected(settings: Settings, job: Job, **change: object) -> float:
     sample = sample_of(settings)
     found = costs.of(Wanted("", settings, job, 1))
     work = work_of(job, settings, sample)
-    assert found is not None and isinstance(work, Work)
+    assert found is not None and costs.own is not None and isinstance(work, Work)
     told, rates = found
-    fewer = cost(
-        replace(work, **change), told.shape, own_device(threads(settings)).memory, trains_in_bf16(told.shape.parameters)
-    )
+    fewer = cost(replace(work, **change), told.shape, costs.own.memory, trains_in_bf16(told.shape.parameters))
     return fewer.seconds(rates)
 
 

@@ -21,10 +21,9 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from .devices import OwnDevice, own_device
-from .jobs import threads
 from .model_flops import example_flops, prompt_flops, written_flops
 from .model_shape import ModelShape, config_of, shape_from
-from .presets import Settings, runs_root
+from .presets import runs_root
 from .records import Record
 from .store import atomic_write, fingerprint
 from .training_memory import safe_bytes, training_bytes, writing_bytes
@@ -80,11 +79,12 @@ class Rates(Record):
 
 
 def calibrated(
-    settings: Settings, model: str, source: int, target: int, batch: int, written_batch: int, again: bool = False
+    threads: int, model: str, source: int, target: int, batch: int, written_batch: int, again: bool = False
 ) -> Rates:
     """Rates of a model on this device: those that are kept, else measured now.
 
     Args:
+        threads: so many, on a CPU.
         source, target: usual lengths in tokens; ``target`` 0 for an encoder.
         batch: examples that a training step has in memory; fewer are measured where that takes too long.
         written_batch: prompts that are answered at a time.
@@ -92,7 +92,7 @@ def calibrated(
     """
     import torch
 
-    device, config = own_device(threads(settings)), config_of(model)
+    device, config = own_device(threads), config_of(model)
     shape = shape_from(config, model)
     bf16 = trains_in_bf16(shape.parameters)
     file = rates_file(device, shape, bf16, source)
@@ -102,7 +102,7 @@ def calibrated(
     print(f"measuring {Path(model).name} on {device.name} for some seconds", file=sys.stderr)
     before = torch.get_num_threads()
     if device.kind == "cpu":
-        torch.set_num_threads(threads(settings))
+        torch.set_num_threads(threads)
     try:
         rates = measure(config, shape, device, Path(model).name, bf16, source, target, batch, written_batch)
     finally:
@@ -116,7 +116,7 @@ def rates_file(device: OwnDevice, shape: ModelShape, bf16: bool, source: int) ->
     """Where the rates of a shape on a device are, or would be, for prompts of about one length: a factor of two."""
     import torch
 
-    key = fingerprint("lean", device.name, torch.__version__, asdict(shape), bf16, source.bit_length())
+    key = fingerprint("quick", device.name, torch.__version__, asdict(shape), bf16, source.bit_length())
     return runs_root() / "calibration" / f"{key}.json"
 
 
@@ -236,6 +236,7 @@ def _training_seconds(
     import torch
 
     from .lean_model import lean
+    from .quick_training import QuickTraining
 
     if target:  # as students are trained
         lean(model)
@@ -246,7 +247,8 @@ def _training_seconds(
 
     def passes(given: dict[str, Any]) -> None:
         adam.zero_grad()
-        with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
+        quick = QuickTraining() if not target else nullcontext()  # as rerankers of real sets are
+        with quick, torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
             out = model(**given)
             loss = out.loss if target else out.last_hidden_state.float().square().mean()
         loss.backward()

@@ -51,7 +51,7 @@ class Costs:
     def __init__(self, gpu: str = "", again: bool = False) -> None:
         self.sheet = sheet_of(gpu) if gpu else None
         self._again = again
-        self._rates: dict[tuple[str, bool], Rates] = {}
+        self._rates: dict[tuple[str, bool, int], Rates] = {}
         self.own: OwnDevice | None = None
 
     def of(self, wanted: Wanted) -> tuple[Cost, Rates] | None:
@@ -60,10 +60,11 @@ class Costs:
         work = work_of(wanted.job, s, sample)
         if work is None:
             return None
-        self.own = own_device(threads(s))
+        step = wanted.job.step
+        self.own = own_device(threads(s, step))
         shape = shape_of(work.model)
-        told = cost(work, shape, step_memory(self.own, s), trains_in_bf16(shape.parameters))
-        return told, self.rates(s, work, shape, sample)
+        told = cost(work, shape, step_memory(self.own, s, step), trains_in_bf16(shape.parameters))
+        return told, self.rates(s, work, shape, sample, threads(s, step))
 
     def there(self, told: Cost, rates: Rates) -> tuple[Cost, float]:
         """The cost on the other device, whose memory is another, and its seconds."""
@@ -72,9 +73,9 @@ class Costs:
         other = cost(told.work, told.shape, self.sheet.bytes, bf16)
         return other, other.projected(rates, self.own.sheet, self.sheet, bf16)
 
-    def rates(self, s: Settings, work: Work, shape: ModelShape, sample: Sample) -> Rates:
-        """Measured once for every model, at the lengths that its students have with passages."""
-        key = work.model, shape.kind == "encoder"
+    def rates(self, s: Settings, work: Work, shape: ModelShape, sample: Sample, threads: int) -> Rates:
+        """Measured once for a model with so many threads, at the lengths that its students have with passages."""
+        key = work.model, shape.kind == "encoder", threads
         if key not in self._rates:
             if shape.kind == "encoder":
                 source, target, batch = round(mean(sample.passage)), 0, s.reranker_part * (1 + s.pool)
@@ -82,7 +83,7 @@ class Costs:
                 pairs = sample.training["KARD"]
                 source, target = (round(mean(pair[i] for pair in pairs)) for i in (0, 1))
                 batch = s.student_batch
-            self._rates[key] = calibrated(s, work.model, source, target, batch, PROMPTS, self._again)
+            self._rates[key] = calibrated(threads, work.model, source, target, batch, PROMPTS, self._again)
         return self._rates[key]
 
     @property

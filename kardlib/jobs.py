@@ -1,8 +1,8 @@
 """Running the steps of an experiment side by side.
 
-At mini size a step gains nothing from a second thread, so two run at a time on two cores; larger models share the cores
-among the seeds. Neither depends on how many steps are left, so a run that was killed has the numbers of one that was
-not. Processes are spawned, not forked, so that Windows works too.
+A step with a small model gains little from a second thread, so two run at a time on two cores; larger models share the
+cores among the seeds. Neither depends on how many steps are left, so a run that was killed has the numbers of one that
+was not. Processes are spawned, not forked, so that Windows works too.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from .presets import Settings, runs_root
 from .progress import SECONDS, StepsBar, told_to
 
 MOST_WORKERS = 8
+_OF_ONE_STUDENT = ("adapted", "student", "predictions", "controls")
+_RANKINGS = ("untrained", "reranked")  # one a seed, and the untrained encoder's
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ Work = tuple[Settings, Job]
 """A job and the settings of the experiment that it belongs to."""
 
 
-def workers(settings: Settings) -> int:
-    """Steps that run at a time: ``KARD_WORKERS``, else one a core, eight at most; for real data also at most one a
-    seed, each with its share of the cores; one where there is a GPU."""
+def workers(settings: Settings, step: str = "") -> int:
+    """Steps of a kind that run at a time: ``KARD_WORKERS``, else one a core, eight at most; for real data and a model
+    that is not small also at most one a seed, each with its share of the cores; one where there is a GPU."""
     import torch
 
     asked = os.environ.get("KARD_WORKERS")
@@ -56,18 +58,28 @@ def workers(settings: Settings) -> int:
         if not asked.isdecimal():
             raise KardError(f"KARD_WORKERS = {asked!r}: a number was expected")
         return max(1, int(asked))
-    most = MOST_WORKERS if settings.preset == "mini" else len(settings.seeds)
-    return 1 if torch.cuda.is_available() else max(1, min(cores(), MOST_WORKERS, most))
+    return 1 if torch.cuda.is_available() else max(1, min(cores(), MOST_WORKERS, _most(settings, step)))
 
 
-def threads(settings: Settings) -> int:
+def _most(settings: Settings, step: str) -> int:
+    if settings.preset == "mini":
+        return MOST_WORKERS
+    if step in _OF_ONE_STUDENT:
+        from .model_shape import shape_of
+        from .models import SMALL
+
+        return MOST_WORKERS if shape_of(settings.student).parameters < SMALL else len(settings.seeds)
+    return len(settings.seeds) + (step in _RANKINGS)
+
+
+def threads(settings: Settings, step: str = "") -> int:
     """Threads of one step: one at mini size, else its share of the cores."""
-    return 1 if settings.preset == "mini" else max(1, cores() // workers(settings))
+    return 1 if settings.preset == "mini" else max(1, cores() // workers(settings, step))
 
 
-def step_memory(device: OwnDevice, settings: Settings) -> float:
+def step_memory(device: OwnDevice, settings: Settings, step: str = "") -> float:
     """Bytes of one step: a GPU's whole memory, or of the machine's the share that each of the workers has."""
-    return device.memory / (workers(settings) if device.kind == "cpu" else 1)
+    return device.memory / (workers(settings, step) if device.kind == "cpu" else 1)
 
 
 def cores() -> int:
@@ -94,7 +106,7 @@ def run_work(work: Sequence[Work], title: str) -> None:
     missing = missing_work(work)
     if not missing:
         return
-    count = workers(work[0][0])
+    count = min(workers(settings, job.step) for settings, job in missing)
     with tqdm(total=len(missing), desc=title) as bar:
         steps = StepsBar(bar, [str(job) for _, job in missing])
         if min(count, len(missing)) == 1:
@@ -104,10 +116,14 @@ def run_work(work: Sequence[Work], title: str) -> None:
 
 
 def _one_by_one(work: Sequence[Work], bar: StepsBar) -> None:
+    import torch
+
+    before = torch.get_num_threads()
     for place, (settings, job) in enumerate(work):
         with told_to(partial(bar.hear, place)):
             run_job(settings.model_dump(), job)
         bar.finish(place)
+    torch.set_num_threads(before)
 
 
 def _side_by_side(work: Sequence[Work], count: int, bar: StepsBar) -> None:
@@ -180,7 +196,7 @@ def run_job(settings: dict[str, Any], job: Job) -> None:
 
     resolved = Settings(**settings)
     if not torch.cuda.is_available():
-        torch.set_num_threads(threads(resolved))
+        torch.set_num_threads(threads(resolved, job.step))
     key = f"{runs_root()} {resolved.model_dump_json()}"
     if key not in _experiments:
         for old in list(_experiments)[: max(0, len(_experiments) + 1 - _KEPT)]:

@@ -166,7 +166,13 @@ class Keys:
         extra = self._departures("reranker_loss", "reranker_frozen_passages", "lora", "reranker_curves")
         changed = self.settings.changed()
         extra |= {name: changed[name] for name in ("reranker_part", "reranker_chunk") if name in changed}
+        extra |= {"quick": code(("quick_training",))} if self.coded and self.quick_reranker else {}
         return self._key("reranker", _RERANKER, seed=seed, after=fingerprint(self.key("pools")), **extra)
+
+    @property
+    def quick_reranker(self) -> bool:
+        """Whether a reranker's training on a CPU has quick dropout: of real sets, as the shipped ones had torch's."""
+        return self.settings.dataset not in MINI_SETS
 
     def _key_reranked(self, seed: int, split: Split = "test") -> dict[str, Any]:
         extra = {"seed": seed, "split": split, "after": fingerprint(self.key("reranker", seed=seed))}

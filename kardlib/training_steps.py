@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,9 +64,9 @@ def safe_options(s: Settings, options: student_fit.Options, pairs: Sequence[Pair
 
     A GPU says when memory runs out and parts are halved then; on a CPU the system kills the process.
     """
-    shape, device = shape_of(s.student), own_device(threads(s))
+    shape, device = shape_of(s.student), own_device(threads(s, "student"))
     rows = options.part or -(-s.student_batch // world())
-    memory = step_memory(device, s) / (world() if device.kind == "cpu" else 1)
+    memory = step_memory(device, s, "student") / (world() if device.kind == "cpu" else 1)
     bf16, trainable = trains_in_bf16(shape.parameters), lora_parameters(shape, options.lora) if options.lora else None
 
     def fit_of(source: int, target: int) -> Fit | None:
@@ -97,6 +98,7 @@ def _dev_pairs(experiment: Experiment, training: Training) -> list[Pair]:
 
 def train_reranker_on(experiment: Experiment, folder: Path, seed: int) -> None:
     """A reranker on Eq. 3; with curves, a tenth of the training questions is held out for them (``held.json``)."""
+    from .quick_training import QuickTraining
     from .reranker_curves import hold_out
     from .reranker_training import train_reranker, training_rows
 
@@ -110,7 +112,8 @@ def train_reranker_on(experiment: Experiment, folder: Path, seed: int) -> None:
     if s.reranker_curves:
         pools, held = hold_out(pools, queries, experiment.texts, found)
     rows = training_rows(pools, queries, experiment.texts, s, seed)
-    curves = train_reranker(rows, s, seed, folder / "model", folder / SCRATCH, held)
+    with QuickTraining() if experiment.quick_reranker else nullcontext():
+        curves = train_reranker(rows, s, seed, folder / "model", folder / SCRATCH, held)
     write_json(folder / "curve.json", curves.loss)
     write_json(folder / "held.json", curves.held)
 

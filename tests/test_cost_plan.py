@@ -313,30 +313,29 @@ def test_a_bad_row_of_devices_is_named(tmp_path: Path, change: str, fault: str) 
 
 
 def test_calibration_is_kept_for_this_device_and_shape(tiny_t5: str, root: Path) -> None:
-    settings = resolve("mini", student=tiny_t5)
-    first = calibrated(settings, tiny_t5, 12, 6, 4, 4)
+    first = calibrated(1, tiny_t5, 12, 6, 4, 4)
     file = rates_file(own_device(1), shape_of(tiny_t5), False, 12)
     assert json.loads(file.read_text())["device"] == first.device == own_device(1).name
     file.write_text(first.model_copy(update={"training": 123.0}).model_dump_json())
-    assert calibrated(settings, tiny_t5, 12, 6, 4, 4).training == 123.0
-    assert calibrated(settings, tiny_t5, 30, 6, 4, 4).training != 123.0, "attention takes another share of it"
-    assert calibrated(settings, tiny_t5, 12, 6, 4, 4, again=True).training != 123.0
+    assert calibrated(1, tiny_t5, 12, 6, 4, 4).training == 123.0
+    assert calibrated(1, tiny_t5, 30, 6, 4, 4).training != 123.0, "attention takes another share of it"
+    assert calibrated(1, tiny_t5, 12, 6, 4, 4, again=True).training != 123.0
     file.write_text("{}")
-    assert calibrated(settings, tiny_t5, 12, 6, 4, 4).training != 123.0
+    assert calibrated(1, tiny_t5, 12, 6, 4, 4).training != 123.0
 
 
 def test_another_device_is_measured_anew(tiny_t5: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings, before = resolve("mini", student=tiny_t5), torch.get_num_threads()
-    calibrated(settings, tiny_t5, 12, 6, 4, 4)
+    before = torch.get_num_threads()
+    calibrated(1, tiny_t5, 12, 6, 4, 4)
     monkeypatch.setattr(calibration, "own_device", lambda threads: OwnDevice("another", "cpu", 8 * GB))
-    assert calibrated(settings, tiny_t5, 12, 6, 4, 4).device == "another"
+    assert calibrated(1, tiny_t5, 12, 6, 4, 4).device == "another"
     assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("role", ["opt", "bert"])
 def test_other_kinds_of_models_are_measured_too(role: str, tiny_opt: str, tiny_bert: str) -> None:
     folder, target = (tiny_opt, 6) if role == "opt" else (tiny_bert, 0)
-    rates = calibrated(resolve("mini"), folder, 12, target, 4, 4)
+    rates = calibrated(1, folder, 12, target, 4, 4)
     assert min(rates.training, rates.reading, rates.writing, rates.product) > 0 and "all layers" in rates.how
     assert (rates.reading == rates.writing) == (role == "bert")
 
@@ -387,7 +386,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Models that are asked to be measured; the rates are given by hand."""
     asked: list[str] = []
 
-    def rates(settings: Settings, model: str, *rest: object) -> Rates:
+    def rates(threads: int, model: str, *rest: object) -> Rates:
         asked.append(model)
         return RATES.model_copy(update={"model": model})
 

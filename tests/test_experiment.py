@@ -558,6 +558,15 @@ def test_real_data_shares_the_cores_among_the_seeds(
     assert jobs.threads(mini) == 1 and jobs.workers(mini) == min(cores, jobs.MOST_WORKERS)
 
 
+def test_small_students_and_rankings_of_real_data_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KARD_WORKERS", raising=False)
+    monkeypatch.setattr(jobs, "cores", lambda: 4)
+    small, large = resolve("laptop", seeds=(0,)), resolve("laptop", seeds=(0,), student="google/flan-t5-base")
+    assert [jobs.workers(small, step) for step in ("student", "untrained", "reranker", "rag")] == [4, 2, 1, 1]
+    assert [jobs.threads(small, step) for step in ("student", "untrained", "reranker", "rag")] == [1, 2, 4, 4]
+    assert jobs.workers(large, "student") == jobs.workers(large, "predictions") == 1
+
+
 def test_a_failing_step_is_one_line_and_leaves_no_process_behind(
     settings: Settings, tiny_t5: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
