@@ -22,7 +22,8 @@ class QuickTraining(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         quick = _QUICK.get(func)
-        result = quick(*args, **(kwargs or {})) if quick and args[0].device.type == "cpu" else None
+        on_cpu = quick and args and args[0].device.type == "cpu"
+        result = quick(*args, **(kwargs or {})) if on_cpu else None
         return func(*args, **(kwargs or {})) if result is None else result
 
 

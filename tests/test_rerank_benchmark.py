@@ -45,11 +45,13 @@ def test_every_question_has_its_own_passages_and_filler(small: list[str]) -> Non
 
 def test_rows_of_the_table(small: list[str]) -> None:
     rows = rerank.rows()
-    assert len({row["name"] for row in rows}) == 3 and all("64" in row["against"] for row in rows)
-    cold, cached, trained = rows
+    cold, cached, trained, quick = rows
+    assert all("64" in row["against"] for row in rows[:3]) and "dropout" in quick["against"]
     assert cold["ratio"] == pytest.approx(cold["theirs"] / cold["ours"], rel=1e-2)
     assert cached["theirs"] == cold["theirs"] and cached["ours"] < cold["ours"]
-    assert trained["ratio"] == pytest.approx(trained["ours"] / trained["theirs"], rel=1e-2)
+    for one in (trained, quick):
+        assert one["ratio"] == pytest.approx(one["ours"] / one["theirs"], rel=1e-2)
+    assert trained["ours"] == quick["ours"]
 
 
 def test_texts_are_padded_to_the_width_and_only_inside(tiny_bert: str) -> None:
