@@ -100,7 +100,7 @@ def check_same(theirs: list[Candidates], ours: list[Candidates]) -> None:
 
 
 def training(queries: list[str], groups: list[Candidates], passages: dict[str, str]) -> list[Row]:
-    """The rows of training: forward, backward and step, with the loss of Eq. 3; of our way also with torch's dropout."""
+    """The rows of training: forward, backward and step, with the loss of Eq. 3; ours also with torch's dropout."""
     steps = [
         [(queries[i], [passages[p] for p in groups[i].passages[:POOL]]) for i in range(s, s + BATCH_QUESTIONS)]
         for s in range(0, (STEPS + 1) * BATCH_QUESTIONS, BATCH_QUESTIONS)
