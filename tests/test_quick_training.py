@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
-from kardlib import quick_training
+from kardlib import quick_training, reranker_training, training_steps
 from kardlib.keys import Keys
 from kardlib.presets import resolve
 from kardlib.quick_training import QuickTraining
+from kardlib.reranker_training import Curves
 
 NEXT_TO_NOTHING = 1e-9
 """A probability above 0, so that the quick way is taken, at which nothing is dropped."""
@@ -93,3 +97,24 @@ def test_only_rerankers_of_real_sets_are_trained_so() -> None:
     real, mini = Keys(resolve("laptop", dataset="openbookqa")), Keys(resolve("mini"))
     assert (real.quick_reranker, mini.quick_reranker) == (True, False)
     assert "quick" not in mini.key("reranker", seed=0)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_rerankers_training_goes_the_way_that_its_key_names(
+    quick: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+
+    def train(*_: object) -> Curves:
+        dropout(torch.ones(4), 0.5)
+        return Curves([], [])
+
+    monkeypatch.setattr(quick_training, "QuickDropout", lambda p: lambda given: drawn.append(p) or given)
+    monkeypatch.setattr(reranker_training, "train_reranker", train)
+    monkeypatch.setattr(reranker_training, "training_rows", lambda *_: [])
+    data = SimpleNamespace(train=[])
+    experiment = SimpleNamespace(
+        settings=resolve("mini"), data=data, pools=list, texts={}, search=None, quick_reranker=quick
+    )
+    training_steps.train_reranker_on(experiment, tmp_path, 0)
+    assert drawn == ([0.5] if quick else [])

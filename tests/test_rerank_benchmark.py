@@ -45,6 +45,7 @@ def test_every_question_has_its_own_passages_and_filler(small: list[str]) -> Non
 
 def test_rows_of_the_table(small: list[str]) -> None:
     rows = rerank.rows()
+    assert len({row["name"] for row in rows}) == 3
     cold, cached, trained, quick = rows
     assert all("64" in row["against"] for row in rows[:3]) and "dropout" in quick["against"]
     assert cold["ratio"] == pytest.approx(cold["theirs"] / cold["ours"], rel=1e-2)
