@@ -61,10 +61,11 @@ class Costs:
         if work is None:
             return None
         step = wanted.job.step
-        self.own = own_device(threads(s, step))
+        count = threads(s, step)
+        self.own = own_device(count)
         shape = shape_of(work.model)
         told = cost(work, shape, step_memory(self.own, s, step), trains_in_bf16(shape.parameters))
-        return told, self.rates(s, work, shape, sample, threads(s, step))
+        return told, self.rates(s, work, shape, sample, count)
 
     def there(self, told: Cost, rates: Rates) -> tuple[Cost, float]:
         """The cost on the other device, whose memory is another, and its seconds."""
